@@ -1,0 +1,134 @@
+// swift-tools-version:6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+// The C libraries, each imported by exactly one module. `pkgConfig` is left out where Debian's file carries
+// compiler flags that SwiftPM refuses (hiredis, libunbound); their module maps name the library instead.
+let cLibraries: [Target] = [
+    .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
+    .systemLibrary(name: "CUnbound", providers: [.apt(["libunbound-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CPublicSuffix", pkgConfig: "libpsl", providers: [.apt(["libpsl-dev"])]),
+    .systemLibrary(name: "CIDN2", pkgConfig: "libidn2", providers: [.apt(["libidn2-dev"])]),
+    .systemLibrary(name: "CIconv"),
+]
+
+let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+
+// Lower modules never import higher ones: the compiler keeps the direction of docs/ARCHITECTURE.md.
+func shared(
+    _ name: String,
+    _ dependencies: [Target.Dependency],
+    resources: [Resource] = []
+) -> Target {
+    .target(
+        name: name,
+        dependencies: dependencies,
+        path: "Sources/Shared/\(name)",
+        resources: resources,
+        swiftSettings: settings
+    )
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name,
+        dependencies: dependencies,
+        path: "Sources/\(name)",
+        swiftSettings: settings
+    )
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+    .testTarget(
+        name: name,
+        dependencies: dependencies,
+        path: "Tests/\(name)",
+        resources: resources,
+        swiftSettings: settings
+    )
+}
+
+let package = Package(
+    name: "commune",
+    products: [
+        .executable(name: "commune-api", targets: ["API"]),
+        .executable(name: "commune-inbound", targets: ["Inbound"]),
+        .executable(name: "commune-worker", targets: ["Worker"]),
+        .executable(name: "commune", targets: ["Commune"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: cLibraries + [
+        shared("Platform", [crypto, log, metrics]),
+        shared("Database", ["CPostgres", "Platform", lifecycle, log, metrics]),
+        shared("Redis", ["CHiredis", "Platform", lifecycle, nio, nioPosix, nioSSL, log, metrics]),
+        shared(
+            "Queue",
+            ["Database", "Redis", "Platform", lifecycle, log, metrics],
+            resources: [.embedInCode("Scripts")]
+        ),
+        shared("Mail", ["COpenSSL", "CIconv", "CPublicSuffix", "CIDN2", crypto]),
+        shared("DNS", ["CUnbound", "Platform", log]),
+        shared("Blobs", ["Database", "Platform"]),
+        shared(
+            "Store",
+            ["Database", "Queue", "Mail", "Blobs", "Platform", crypto, log],
+            resources: [.embedInCode("Migrations")]
+        ),
+        program(
+            "API",
+            [
+                "Store", "Queue", "Database", "Redis", "Mail", "Platform", hummingbird, httpTypes, lifecycle,
+                signals,
+                nio, log, metrics,
+            ]
+        ),
+        program(
+            "Inbound",
+            [
+                "Store", "Queue", "Database", "Redis", "Mail", "Platform", nio, nioPosix, nioSSL, lifecycle,
+                signals, log,
+                metrics,
+            ]
+        ),
+        program(
+            "Worker",
+            [
+                "Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", nio, nioPosix, nioSSL,
+                lifecycle,
+                signals, arguments, log, metrics,
+            ]
+        ),
+        program("Commune", ["Store", "Queue", "Database", "Platform", arguments, log]),
+    ],
+    swiftLanguageModes: [.v6]
+)

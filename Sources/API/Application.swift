@@ -1,0 +1,54 @@
+// The whole surface on one screen: what a request passes through, and every route.
+
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+import Platform
+
+/// Every route: what it needs, and where it goes. Tests walk this table, so that a new route cannot escape them.
+let routeTable: [Route] = [
+    Route(.get, "/healthz", .open, Health.live),
+    Route(.get, "/readyz", .open, Health.ready),
+
+    Route(.get, "/v1/inboxes", .scope("inboxes:read"), InboxRoutes.list),
+    Route(.post, "/v1/inboxes", .scope("inboxes:write"), InboxRoutes.create),
+    Route(.get, "/v1/inboxes/{inbox_id}", .scope("inboxes:read"), InboxRoutes.show),
+
+    Route(.get, "/v1/threads", .scope("threads:read"), ThreadRoutes.list),
+    Route(.get, "/v1/threads/{thread_id}/messages", .scope("threads:read"), ThreadRoutes.messages),
+
+    Route(.get, "/v1/messages", .scope("messages:read"), MessageRoutes.list),
+    Route(.post, "/v1/messages/send", .scope("messages:write"), bodyMax: 10 << 20, MessageRoutes.send),
+]
+
+/// Builds the server around the route table.
+func makeApplication(
+    _ backend: Backend,
+    _ configuration: APIConfiguration,
+    logger: Logger
+) -> Application<RouterResponder<APIContext>> {
+    let router = Router(context: APIContext.self)
+    router.add(middleware: Answering(logger: backend.logger))
+    for route in routeTable {
+        router.on(RouterPath(route.path), method: route.method) { request, context in
+            try await route.respond(to: request, context, backend)
+        }
+    }
+    for (path, methods) in Dictionary(grouping: routeTable, by: \.path).mapValues({ $0.map(\.method) }) {
+        for method in Route.allMethods where !methods.contains(method) {
+            router.on(RouterPath(path), method: method) { _, _ -> Response in
+                throw APIError.methodNotAllowed(methods)
+            }
+        }
+    }
+    return Application(
+        router: router,
+        server: .http1(configuration: .init(idleTimeout: .seconds(75))),
+        configuration: .init(
+            address: .hostname(configuration.listen.host, port: configuration.listen.port),
+            backlog: 1024
+        ),
+        logger: logger
+    )
+}

@@ -1,0 +1,31 @@
+// What routes work with.
+
+import Database
+import Logging
+import Platform
+import Queue
+import Redis
+import Store
+
+/// The stores and limits behind the routes; the same for every request.
+struct Backend: Sendable {
+    let store: Store
+    let redis: Redis
+    let pusher: Pusher
+    /// nil when the operator turned it off.
+    let limiter: RateLimiter?
+    let defaultDomain: String
+    let logger: Logger
+
+    init(_ configuration: APIConfiguration, database: Database, redis: Redis, pusher: Pusher, logger: Logger)
+    {
+        store = Store(database, secrets: configuration.secrets)
+        self.redis = redis
+        self.pusher = pusher
+        limiter =
+            configuration.rateLimitPerMinute == 0
+            ? nil : RateLimiter(perMinute: configuration.rateLimitPerMinute, shared: TokenBucket(redis))
+        defaultDomain = configuration.defaultDomain
+        self.logger = logger
+    }
+}

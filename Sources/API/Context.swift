@@ -1,0 +1,108 @@
+// What a request carries through the server, and what a route's function gets of it.
+
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Platform
+import Store
+
+/// Hummingbird's context with our request id.
+struct APIContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    let requestID: String
+
+    init(source: Source) {
+        coreContext = .init(source: source)
+        requestID = UUID().uuidString.lowercased()
+    }
+}
+
+/// One request on its way through a route's function.
+struct Call: Sendable {
+    let request: Request
+    let context: APIContext
+    let body: ByteBuffer
+    let admitted: Caller?
+    let backend: Backend
+
+    /// Who calls; routes that ask for a key have one.
+    var caller: Caller {
+        get throws {
+            guard let admitted else { throw APIError.noKey }
+            return admitted
+        }
+    }
+
+    var store: Store { backend.store }
+
+    /// Reads the body as JSON.
+    func decode<Body: Decodable>(_ type: Body.Type) throws -> Body {
+        do {
+            return try JSONDecoder().decode(type, from: Data(body.readableBytesView))
+        } catch let error as DecodingError {
+            throw APIError(error, hasBody: body.readableBytes > 0)
+        }
+    }
+
+    /// An identifier in the path; one that cannot be ours is not found.
+    func id<Noun>(_ name: String, prefix: String = "", of noun: String) throws -> ID<Noun> {
+        guard let text = context.parameters.get(name), let id = ID<Noun>(text, prefix: prefix) else {
+            throw APIError.notFound(noun)
+        }
+        return id
+    }
+}
+
+/// What a route's function answers.
+struct Answer: Sendable {
+    let status: HTTPResponse.Status
+    let body: Data
+    var headers: HTTPFields = [:]
+
+    /// An answer in JSON.
+    init(_ status: HTTPResponse.Status = .ok, _ body: some Encodable) throws {
+        self.status = status
+        self.body = try JSONEncoder.api.encode(body)
+    }
+
+    func response() -> Response {
+        var headers = headers
+        headers[.contentType] = "application/json; charset=utf-8"
+        return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: body)))
+    }
+}
+
+/// The `data` of a successful answer, and where its next page begins.
+struct Envelope<Content: Encodable & Sendable>: Encodable, Sendable {
+    let data: Content
+}
+
+/// A page in `data`, with the place of the next.
+struct PageEnvelope<Element: Encodable & Sendable>: Encodable, Sendable {
+    let data: [Element]
+    let nextCursor: String?
+    let hasMore: Bool
+
+    enum CodingKeys: String, CodingKey {
+        case data
+        case nextCursor = "next_cursor"
+        case hasMore = "has_more"
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(data, forKey: .data)
+        // Present and null on the last page, as clients expect.
+        try container.encode(nextCursor, forKey: .nextCursor)
+        try container.encode(hasMore, forKey: .hasMore)
+    }
+}
+
+extension JSONEncoder {
+    static let api: JSONEncoder = {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.withoutEscapingSlashes]
+        return encoder
+    }()
+}

@@ -1,0 +1,84 @@
+// commune-api: the HTTP front. Stateless; any number of copies may run.
+
+import Database
+import Hummingbird
+import Logging
+import Platform
+import Queue
+import Redis
+import ServiceLifecycle
+import Store
+import UnixSignals
+
+@main
+struct APIProgram {
+    static func main() async throws {
+        var settings = Settings()
+        bootstrapLogging(reading: &settings)
+        let configuration = APIConfiguration(reading: &settings)
+        settings.exitOnFaults()
+        guard let configuration else { return }
+        let logger = Logger(label: "commune-api")
+        let redis = Redis(configuration.redis, logger: logger)
+        // A Redis that evicts would lose parts of the queue; one out of reach refuses no start.
+        if let policy = try? await redis.memoryPolicy(), policy != "noeviction" {
+            logger.critical(
+                "REDIS_URL names a server with maxmemory-policy \(policy), which may throw parts of the queue away. Set it to noeviction."
+            )
+            await redis.close()
+            throw RefusedStart()
+        }
+        let database = Database(configuration.database, logger: logger)
+        let pusher = Pusher(Schedule(redis), logger: logger)
+        let backend = Backend(configuration, database: database, redis: redis, pusher: pusher, logger: logger)
+        try await serve(backend, configuration, services: [database, redis, pusher], logger: logger)
+        await database.close()
+        await redis.close()
+    }
+
+    private static func serve(
+        _ backend: Backend,
+        _ configuration: APIConfiguration,
+        services: [any Service],
+        logger: Logger
+    ) async throws {
+        // Hummingbird's own log repeats ours on every start and stop.
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .warning)
+        var application = makeApplication(backend, configuration, logger: quiet)
+        application.addServices(services)
+        logger.notice("Listening.", metadata: ["address": "\(configuration.listen)"])
+        try await application.runService(gracefulShutdownSignals: [.sigterm, .sigint])
+    }
+
+    private struct RefusedStart: Error {}
+}
+
+/// What the API reads from the environment.
+struct APIConfiguration: Sendable {
+    let database: Database.Configuration
+    let redis: Redis.Configuration
+    let secrets: SecretBox
+    let listen: HostPort
+    let defaultDomain: String
+    let rateLimitPerMinute: Int
+
+    init?(reading settings: inout Settings) {
+        database = Database.Configuration(reading: &settings)
+        let redis = Redis.Configuration(reading: &settings)
+        let secrets = SecretBox(reading: &settings)
+        listen = HostPort(
+            host: settings.text("COMMUNE_HOST") ?? "0.0.0.0",
+            port: settings.integer("PORT", in: 1...65_535, default: 8080)
+        )
+        defaultDomain = Store.defaultDomain(reading: &settings) ?? ""
+        rateLimitPerMinute = settings.integer(
+            "COMMUNE_RATE_LIMIT_PER_MINUTE",
+            in: 0...1_000_000,
+            default: 600
+        )
+        guard let redis, let secrets, !defaultDomain.isEmpty else { return nil }
+        self.redis = redis
+        self.secrets = secrets
+    }
+}

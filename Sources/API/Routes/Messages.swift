@@ -1,0 +1,119 @@
+// Messages: lists, and the send.
+
+import Foundation
+import Hummingbird
+import Mail
+import Platform
+import Queue
+import Store
+
+enum MessageRoutes {
+    static let idPrefix = "msg_"
+
+    /// A message as callers see it.
+    struct View: Encodable, Sendable {
+        let message: Message
+
+        enum CodingKeys: String, CodingKey {
+            case channel, direction, participants, content, attachments, metadata
+            case id = "message_id"
+            case thread = "thread_id"
+            case contentHTML = "content_html"
+            case createdAt = "created_at"
+        }
+
+        private struct Metadata: Encodable {
+            let message: Message
+
+            enum CodingKeys: String, CodingKey {
+                case subject, authentication
+                case messageID = "message_id"
+                case createdAt = "created_at"
+                case domain = "domain_id"
+                case inbox = "inbox_id"
+                case joinedByCitation = "joined_by_citation"
+            }
+
+            func encode(to encoder: any Encoder) throws {
+                var container = encoder.container(keyedBy: CodingKeys.self)
+                try container.encode(message.subject, forKey: .subject)
+                try container.encode(message.createdAt.iso8601, forKey: .createdAt)
+                try container.encode(message.domain, forKey: .domain)
+                try container.encode(message.inbox, forKey: .inbox)
+                try container.encode(message.rfcMessageID, forKey: .messageID)
+                try container.encodeIfPresent(message.metadata.authentication, forKey: .authentication)
+                try container.encodeIfPresent(message.metadata.joinedByCitation, forKey: .joinedByCitation)
+            }
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(MessageRoutes.idPrefix + message.id.description, forKey: .id)
+            try container.encode(ThreadRoutes.idPrefix + message.thread.description, forKey: .thread)
+            try container.encode("email", forKey: .channel)
+            try container.encode(message.direction, forKey: .direction)
+            try container.encode(message.participants, forKey: .participants)
+            try container.encode(message.content, forKey: .content)
+            try container.encode(message.contentHTML, forKey: .contentHTML)
+            try container.encode(message.attachments, forKey: .attachments)
+            try container.encode(message.createdAt.iso8601, forKey: .createdAt)
+            try container.encode(Metadata(message: message), forKey: .metadata)
+        }
+    }
+
+    static func list(_ call: Call) async throws -> Answer {
+        var filter = MessageFilter()
+        filter.inbox = try call.query(id: "inbox_id")
+        filter.domain = try call.query(id: "domain_id")
+        filter.sender = call.query("sender")?.lowercased()
+        guard filter.inbox != nil || filter.domain != nil || filter.sender != nil else {
+            throw APIError(.badRequest, "Give inbox_id, domain_id or sender.")
+        }
+        filter.before = try call.date("before")
+        filter.after = try call.date("after")
+        let order = try call.order(default: .descending)
+        let list = "messages/\(order.rawValue)"
+        let page = try await call.store.messages(
+            org: call.caller.org,
+            filter,
+            order: order,
+            after: try call.cursor(of: list),
+            limit: try call.query("limit", in: 1...1000, default: 50)
+        )
+        return try call.answer(page, of: list) { View(message: $0) }
+    }
+
+    private struct Accepted: Encodable {
+        let id: String
+        let messageID: String
+        let thread: String
+        let rfcMessageID: String
+        let status = "queued"
+
+        enum CodingKeys: String, CodingKey {
+            case id, status
+            case messageID = "message_id"
+            case thread = "thread_id"
+            case rfcMessageID = "smtp_message_id"
+        }
+    }
+
+    static func send(_ call: Call) async throws -> Answer {
+        let submission = try call.decode(SendRequest.self).submission()
+        let accepted = try await call.store.accept(submission, org: call.caller.org)
+        // Committed: from here on it is sent whatever happens to this process.
+        call.backend.pusher.push(accepted.tickets)
+        let id = idPrefix + accepted.message.description
+        return try Answer(
+            .ok,
+            Envelope(
+                data: Accepted(
+                    id: id,
+                    messageID: id,
+                    thread: ThreadRoutes.idPrefix + accepted.thread.description,
+                    rfcMessageID: accepted.rfcMessageID
+                )
+            )
+        )
+    }
+}

@@ -1,0 +1,170 @@
+// The body of a send, and everything that can be said about it without looking anything up.
+
+import Foundation
+import Mail
+import Platform
+import Store
+
+/// `POST /v1/messages/send`.
+struct SendRequest: Decodable {
+    static let recipientsMax = 50
+    static let subjectMax = 500
+
+    let to: OneOrMany
+    let cc: OneOrMany?
+    let bcc: OneOrMany?
+    let subject: String
+    let text: String?
+    let html: String?
+    let from: String?
+    let inbox: String?
+    let replyTo: String?
+    let thread: String?
+    let headers: [String: String]?
+
+    enum CodingKeys: String, CodingKey {
+        case to, cc, bcc, subject, text, html, from, headers, inboxId, replyTo
+        case inboxID = "inbox_id"
+        case replyToSnake = "reply_to"
+        case thread = "thread_id"
+    }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        to = try container.decode(OneOrMany.self, forKey: .to)
+        cc = try container.decodeIfPresent(OneOrMany.self, forKey: .cc)
+        bcc = try container.decodeIfPresent(OneOrMany.self, forKey: .bcc)
+        subject = try container.decode(String.self, forKey: .subject)
+        text = try container.decodeIfPresent(String.self, forKey: .text)
+        html = try container.decodeIfPresent(String.self, forKey: .html)
+        from = try container.decodeIfPresent(String.self, forKey: .from)
+        headers = try container.decodeIfPresent([String: String].self, forKey: .headers)
+        thread = try container.decodeIfPresent(String.self, forKey: .thread)
+        inbox =
+            try container.decodeIfPresent(String.self, forKey: .inboxId)
+            ?? container.decodeIfPresent(String.self, forKey: .inboxID)
+        replyTo =
+            try container.decodeIfPresent(String.self, forKey: .replyToSnake)
+            ?? container.decodeIfPresent(String.self, forKey: .replyTo)
+    }
+
+    /// The submission it asks for; every field at fault is named.
+    func submission() throws -> Submission {
+        var faults = FieldFaults()
+        var submission = Submission(to: faults.mailboxes(to, "to"), subject: subject)
+        submission.cc = faults.mailboxes(cc, "cc")
+        submission.bcc = faults.mailboxes(bcc, "bcc")
+        submission.replyTo = replyTo.flatMap { faults.mailbox($0, "reply_to") }
+        submission.from = from.flatMap { faults.mailbox($0, "from") }
+        submission.text = text
+        submission.html = html
+        submission.headers = faults.headers(headers ?? [:])
+        faults.checkContent(of: self)
+        try faults.throwIfAny()
+        submission.inbox = try inbox.map { text in
+            guard let id = InboxID(text) else { throw APIError.notFound("Inbox") }
+            return id
+        }
+        submission.thread = try thread.map { text in
+            guard let id = ThreadID(text, prefix: ThreadRoutes.idPrefix) else {
+                throw APIError.notFound("Thread")
+            }
+            return id
+        }
+        return submission
+    }
+}
+
+/// A string or a list of strings.
+struct OneOrMany: Decodable, Sendable {
+    let values: [String]
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if let one = try? container.decode(String.self) {
+            values = [one]
+        } else if let many = try? container.decode([String].self) {
+            values = many
+        } else {
+            throw DecodingError.dataCorruptedError(
+                in: container,
+                debugDescription: "must be a string or a list of strings."
+            )
+        }
+    }
+}
+
+/// Collects what is wrong with a body, field by field, so that a caller sees all of it at once.
+private struct FieldFaults {
+    private var details: [APIError.Detail] = []
+
+    private mutating func note(_ path: String, _ message: String) {
+        details.append(.init(path: path, message: message))
+    }
+
+    mutating func mailboxes(_ values: OneOrMany?, _ path: String) -> [Mailbox] {
+        guard let values = values?.values else { return [] }
+        // More than can be allowed in any case: not worth reading each.
+        guard values.count <= SendRequest.recipientsMax else {
+            note(
+                path,
+                "holds \(values.count) recipients; a message takes at most \(SendRequest.recipientsMax) over to, cc and bcc."
+            )
+            return []
+        }
+        return values.enumerated().compactMap { index, value in
+            mailbox(value, values.count == 1 ? path : "\(path)[\(index)]")
+        }
+    }
+
+    mutating func mailbox(_ value: String, _ path: String) -> Mailbox? {
+        do {
+            return try Mailbox(value)
+        } catch {
+            note(path, "is not an e-mail address: \(error)")
+            return nil
+        }
+    }
+
+    mutating func headers(_ headers: [String: String]) -> [DraftHeader] {
+        if headers.count > HeaderRules.countMax {
+            note("headers", "holds more than \(HeaderRules.countMax) headers.")
+        }
+        // A JSON object has no order; the message must have the same one at every try.
+        return headers.sorted { $0.key < $1.key }.map { name, value in
+            if let fault = HeaderRules.fault(name: name, value: value) {
+                note("headers.\(name.prefix(80))", fault)
+            }
+            return DraftHeader(name: name, value: value)
+        }
+    }
+
+    mutating func checkContent(of request: SendRequest) {
+        let recipients =
+            request.to.values.count + (request.cc?.values.count ?? 0) + (request.bcc?.values.count ?? 0)
+        if recipients > SendRequest.recipientsMax, details.isEmpty {
+            note(
+                "to",
+                "and cc and bcc hold \(recipients) recipients; a message takes at most \(SendRequest.recipientsMax)."
+            )
+        }
+        if request.to.values.isEmpty { note("to", "must name at least one recipient.") }
+        if request.subject.count > SendRequest.subjectMax {
+            note("subject", "must be at most \(SendRequest.subjectMax) characters.")
+        }
+        if request.subject.unicodeScalars.contains(where: { $0 == "\r" || $0 == "\n" || $0 == "\0" }) {
+            note("subject", "must not contain line breaks.")
+        }
+        if (request.text ?? "").isEmpty && (request.html ?? "").isEmpty {
+            note("text", "or html is required.")
+        }
+        for (path, value) in [("text", request.text), ("html", request.html)]
+        where value?.utf8.contains(0) == true {
+            note(path, "must not contain NUL characters.")
+        }
+    }
+
+    func throwIfAny() throws {
+        if !details.isEmpty { throw APIError.invalid(details) }
+    }
+}

@@ -1,0 +1,87 @@
+// commune: the operator's command.
+
+import ArgumentParser
+import Database
+import Foundation
+import Logging
+import Platform
+import Store
+
+@main
+struct Commune: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "commune",
+        abstract: "Operates a Commune installation.",
+        discussion: """
+            Settings come from the environment (docs/OPERATIONS.md lists them).
+
+            Example: commune orgs create acme && commune keys create --org acme --scope read --scope write
+            """,
+        subcommands: [Migrate.self, Orgs.self, Keys.self, Queues.self]
+    )
+}
+
+/// The installation that a subcommand works on.
+struct Installation {
+    let database: Database
+    let logger: Logger
+    private let settings: Settings
+
+    /// Opens the database, closes it after `body`, and turns faults into one clear line.
+    static func open<Value>(
+        url variable: String = "DATABASE_URL",
+        _ body: (Installation) async throws -> Value
+    ) async throws -> Value {
+        var settings = Settings()
+        bootstrapLogging(reading: &settings)
+        let configuration = Database.Configuration(reading: &settings, url: variable)
+        settings.exitOnFaults()
+        let logger = Logger(label: "commune")
+        let installation = Installation(
+            database: Database(configuration, logger: logger),
+            logger: logger,
+            settings: settings
+        )
+        do {
+            let value = try await body(installation)
+            await installation.database.close()
+            return value
+        } catch {
+            await installation.database.close()
+            throw error
+        }
+    }
+
+    /// The store, with the secrets that seal its keys.
+    func store() -> Store {
+        var settings = settings
+        let secrets = SecretBox(reading: &settings)
+        settings.exitOnFaults()
+        guard let secrets else { preconditionFailure("a missing key is a fault") }
+        return Store(database, secrets: secrets)
+    }
+
+    /// The platform domain's name.
+    func defaultDomain() -> String {
+        var settings = settings
+        let domain = Store.defaultDomain(reading: &settings)
+        settings.exitOnFaults()
+        return domain ?? ""
+    }
+}
+
+/// A failure that the operator can act on, as one sentence.
+struct Failure: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) { self.description = description }
+}
+
+extension StoreFault: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .unknown(let message), .taken(let message), .refused(let message), .forbidden(let message):
+            message
+        }
+    }
+}

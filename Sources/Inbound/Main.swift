@@ -1,0 +1,70 @@
+// commune-inbound: the SMTP front, the API's twin for mail. Stateless; any number of copies may run. 250 means committed.
+
+import Database
+import Foundation
+import Logging
+import NIOPosix
+import Platform
+import Queue
+import Redis
+import ServiceLifecycle
+import Store
+import UnixSignals
+
+@main
+struct InboundProgram {
+    static func main() async throws {
+        var settings = Settings()
+        bootstrapLogging(reading: &settings)
+        let configuration = InboundConfiguration(reading: &settings)
+        settings.exitOnFaults()
+        guard let configuration else { return }
+        let logger = Logger(label: "commune-inbound")
+        let redis = Redis(configuration.redis, logger: logger)
+        if let policy = try? await redis.memoryPolicy(), policy != "noeviction" {
+            logger.critical(
+                "REDIS_URL names a server with maxmemory-policy \(policy), which may throw parts of the queue away. Set it to noeviction."
+            )
+            await redis.close()
+            throw RefusedStart()
+        }
+        let database = Database(configuration.database, logger: logger)
+        let pusher = Pusher(Schedule(redis), logger: logger)
+        let listener = SMTPListener(
+            configuration.listener,
+            store: Store(database, secrets: configuration.secrets),
+            pusher: pusher,
+            logger: logger
+        )
+        let group = ServiceGroup(
+            configuration: .init(
+                services: ([database, redis, pusher, listener] as [any Service]).map { .init(service: $0) },
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger
+            )
+        )
+        try await group.run()
+        await database.close()
+        await redis.close()
+    }
+
+    private struct RefusedStart: Error {}
+}
+
+/// What the inbound front reads from the environment.
+struct InboundConfiguration: Sendable {
+    let database: Database.Configuration
+    let redis: Redis.Configuration
+    let secrets: SecretBox
+    let listener: SMTPListener.Configuration
+
+    init?(reading settings: inout Settings) {
+        database = Database.Configuration(reading: &settings)
+        let redis = Redis.Configuration(reading: &settings)
+        let secrets = SecretBox(reading: &settings)
+        listener = SMTPListener.Configuration(reading: &settings)
+        guard let redis, let secrets else { return nil }
+        self.redis = redis
+        self.secrets = secrets
+    }
+}

@@ -1,0 +1,89 @@
+// The resolver on libunbound: caching, validating, and asking whom the configuration says.
+
+import Glibc
+package import Logging
+package import Platform
+import Synchronization
+
+/// Asks the DNS through libunbound.
+package final class UnboundResolver: Resolver {
+    /// Whom to ask, and the limits.
+    package struct Configuration: Sendable {
+        /// The server that is asked for everything; nil means the system's servers, or the root's without those.
+        package var server: HostPort?
+        /// How long a look-up may take.
+        package var timeout: Duration
+        /// Look-ups under way at once; more wait their turn.
+        package var concurrentMax: Int
+        /// Look-ups that may wait their turn.
+        package var waitingMax = 10_000
+        /// A file with DNSSEC trust anchors; without one nothing is `secure`.
+        package var trustAnchorFile: String?
+
+        /// Asks this server, or the system's.
+        package init(server: HostPort? = nil, timeout: Duration = .seconds(5), concurrentMax: Int = 256) {
+            self.server = server
+            self.timeout = timeout
+            self.concurrentMax = concurrentMax
+        }
+
+        /// Reads `COMMUNE_DNS_SERVER`, `COMMUNE_DNS_TIMEOUT_SECONDS`, `COMMUNE_DNS_CONCURRENT_MAX` and
+        /// `COMMUNE_DNS_TRUST_ANCHOR`.
+        package init(reading settings: inout Settings) {
+            let server = settings.hostPort("COMMUNE_DNS_SERVER")
+            if let server, IPAddress(server.host) == nil {
+                settings.fault("COMMUNE_DNS_SERVER", "must name the server by its address.")
+            }
+            self.init(
+                server: server,
+                timeout: settings.seconds("COMMUNE_DNS_TIMEOUT_SECONDS", in: 0.1...60, default: .seconds(5)),
+                concurrentMax: settings.integer("COMMUNE_DNS_CONCURRENT_MAX", in: 1...1000, default: 256)
+            )
+            trustAnchorFile = settings.text("COMMUNE_DNS_TRUST_ANCHOR")
+            if let trustAnchorFile, access(trustAnchorFile, R_OK) != 0 {
+                settings.fault("COMMUNE_DNS_TRUST_ANCHOR", "names a file that cannot be read.")
+            }
+        }
+    }
+
+    /// Fresh look-ups at once, each of which has a context and two threads of its own.
+    package static let freshMax = 8
+
+    private let configuration: Configuration
+    private let logger: Logger
+    private let cached: UnboundContext
+    private let freshUnderWay = Mutex(0)
+
+    /// Makes the context with its cache and its thread.
+    package init(_ configuration: Configuration, logger: Logger) throws(DNSFault) {
+        self.configuration = configuration
+        self.logger = logger
+        cached = try UnboundContext(configuration)
+    }
+
+    deinit { cached.close() }
+
+    package func lookup(
+        _ name: String,
+        _ type: RecordType,
+        options: LookupOptions
+    ) async throws(DNSFault) -> DNSAnswer {
+        guard let question = DomainName.question(name) else {
+            throw .malformed("“\(name.prefix(80))” is not a domain name")
+        }
+        let timeout = options.timeout ?? configuration.timeout
+        guard options.fresh else { return try await cached.lookup(question, type, timeout: timeout) }
+        // A new context knows nothing yet. libunbound has no look-up that passes over its cache, and a cache of no
+        // size breaks the walk down from the root.
+        let isFree = freshUnderWay.withLock { count in
+            guard count < Self.freshMax else { return false }
+            count += 1
+            return true
+        }
+        guard isFree else { throw .serverFailure("too many fresh look-ups at once") }
+        defer { freshUnderWay.withLock { $0 -= 1 } }
+        let fresh = try UnboundContext(configuration)
+        defer { fresh.close() }
+        return try await fresh.lookup(question, type, timeout: timeout)
+    }
+}

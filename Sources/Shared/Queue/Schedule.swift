@@ -1,0 +1,249 @@
+// The queue's schedule in Redis: who is next, who waits, who is throttled. Nothing here is precious; whatever is lost
+// comes back from PostgreSQL. The scripts beside this file hold the rules, their prelude names the keys.
+
+import Foundation
+package import Platform
+package import Redis
+
+/// The right to run one job until it expires.
+package struct Lease: Sendable, Hashable {
+    package let id: JobID
+    package let org: OrgID
+    package let lane: String
+    /// The fence as the ticket had it; the claim adds one.
+    package let generation: Int
+    /// Compared by every script that ends or renews the lease.
+    package let token: String
+}
+
+/// A lease whose holder did not renew it.
+package struct ExpiredLease: Sendable {
+    package let id: JobID
+    package let org: OrgID
+    package let generation: Int
+    /// The reaper's own token, to settle with.
+    package let token: String
+}
+
+/// What Redis is told at the end of an attempt.
+package enum Settlement: Sendable {
+    /// Finished, dead, or not to be run from here.
+    case done
+    /// Runs again at this time, with its new generation.
+    case again(generation: Int, due: Timestamp?)
+    /// Handed back as it was.
+    case back(generation: Int)
+}
+
+/// The schedule of all queues on one Redis.
+package struct Schedule: Sendable {
+    /// Leases of a call to `lease`, and when to look again if nothing is announced before.
+    package struct Leases: Sendable {
+        package let leases: [Lease]
+        /// Until the next delayed job or parked lane is due; nil when there is none.
+        package let nextDue: Duration?
+    }
+
+    /// The schedule is not set up: Redis was flushed, or is new.
+    package struct NotStanding: Error {}
+
+    private let redis: Redis
+    private let namespace: String
+
+    /// A schedule under a key prefix, `commune` unless tests share a server.
+    package init(_ redis: Redis, namespace: String = "commune") {
+        self.redis = redis
+        self.namespace = namespace
+    }
+
+    /// The channels on which a queue says that there is work, and that a window runs low.
+    package func channels(of queue: String) -> (wake: String, feed: String) {
+        (prefix(queue) + "wake", prefix(queue) + "feed")
+    }
+
+    /// Makes jobs of one queue known; those that did not fit are brought later by the feeder.
+    package func push(_ tickets: [Ticket], queue: String) async throws {
+        guard !tickets.isEmpty else { return }
+        var arguments: [RedisArgument] = []
+        arguments.reserveCapacity(tickets.count * 6)
+        for ticket in tickets {
+            arguments.append(RedisArgument(ticket.id.description))
+            arguments.append(RedisArgument(ticket.org.description))
+            arguments.append(RedisArgument(ticket.lane))
+            arguments.append(RedisArgument(ticket.priority.rawValue))
+            arguments.append(RedisArgument(ticket.generation))
+            arguments.append(RedisArgument(milliseconds(ticket.due)))
+        }
+        try await run(.push, queue, arguments)
+    }
+
+    /// Leases up to `limit` jobs for `length`.
+    package func lease(queue: String, limit: Int, length: Duration) async throws -> Leases {
+        let token = [UInt8].random(count: 12).base64URL
+        let reply = try await run(
+            .lease,
+            queue,
+            [RedisArgument(limit), RedisArgument(token), RedisArgument(Int(length.milliseconds))]
+        )
+        let wait = reply.first?.int ?? -1
+        var leases: [Lease] = []
+        for index in stride(from: 1, to: reply.count - 3, by: 4) {
+            guard
+                let id = reply[index].string.flatMap({ JobID($0) }),
+                let org = reply[index + 1].string.flatMap({ OrgID($0) }),
+                let lane = reply[index + 2].string,
+                let generation = reply[index + 3].string.flatMap(Int.init)
+            else { continue }
+            leases.append(Lease(id: id, org: org, lane: lane, generation: generation, token: token))
+        }
+        return Leases(leases: leases, nextDue: wait < 0 ? nil : .milliseconds(wait))
+    }
+
+    /// Ends leases; false where a lease was no longer ours.
+    @discardableResult
+    package func settle(
+        _ items: [(id: JobID, token: String, settlement: Settlement)],
+        queue: String
+    ) async throws -> [Bool] {
+        guard !items.isEmpty else { return [] }
+        var arguments: [RedisArgument] = []
+        arguments.reserveCapacity(items.count * 5)
+        for item in items {
+            arguments.append(RedisArgument(item.id.description))
+            arguments.append(RedisArgument(item.token))
+            switch item.settlement {
+            case .done: arguments += ["done", 0, 0]
+            case .again(let generation, let due):
+                arguments += ["again", RedisArgument(generation), RedisArgument(milliseconds(due))]
+            case .back(let generation): arguments += ["back", RedisArgument(generation), 0]
+            }
+        }
+        return try await run(.settle, queue, arguments).map { $0.int == 1 }
+    }
+
+    /// Renews leases for `length`; false where a lease was lost.
+    package func extend(
+        _ leases: [(id: JobID, token: String)],
+        queue: String,
+        length: Duration
+    ) async throws -> [Bool] {
+        guard !leases.isEmpty else { return [] }
+        var arguments: [RedisArgument] = [RedisArgument(Int(length.milliseconds))]
+        for lease in leases {
+            arguments.append(RedisArgument(lease.id.description))
+            arguments.append(RedisArgument(lease.token))
+        }
+        return try await run(.extend, queue, arguments).map { $0.int == 1 }
+    }
+
+    /// Takes over leases that expired; the caller has `length` to put their rows right and settle them.
+    package func reap(
+        queue: String,
+        limit: Int,
+        length: Duration
+    ) async throws -> (now: Timestamp, [ExpiredLease]) {
+        let token = "reaper-" + [UInt8].random(count: 12).base64URL
+        let reply = try await run(
+            .reap,
+            queue,
+            [RedisArgument(limit), RedisArgument(token), RedisArgument(Int(length.milliseconds))]
+        )
+        let now = Timestamp(microseconds: Int64(reply.first?.int ?? 0) * 1000)
+        var expired: [ExpiredLease] = []
+        for index in stride(from: 1, to: reply.count - 2, by: 3) {
+            guard
+                let id = reply[index].string.flatMap({ JobID($0) }),
+                let org = reply[index + 1].string.flatMap({ OrgID($0) }),
+                let generation = reply[index + 2].string.flatMap(Int.init)
+            else { continue }
+            expired.append(ExpiredLease(id: id, org: org, generation: generation, token: token))
+        }
+        return (now, expired)
+    }
+
+    /// Registers running jobs after the schedule was lost.
+    package func adopt(
+        _ running: [(job: ClaimedJob, token: String)],
+        queue: String,
+        length: Duration
+    ) async throws {
+        guard !running.isEmpty else { return }
+        var arguments: [RedisArgument] = [RedisArgument(Int(length.milliseconds))]
+        for (job, token) in running {
+            arguments.append(RedisArgument(job.id.description))
+            arguments.append(RedisArgument(job.org.description))
+            arguments.append(RedisArgument(job.lane))
+            arguments.append(RedisArgument(job.priority.rawValue))
+            // The ticket's generation: the reaper adds one, as the claim did.
+            arguments.append(RedisArgument(job.generation - 1))
+            arguments.append(RedisArgument(token))
+        }
+        try await run(.adopt, queue, arguments)
+    }
+
+    /// Takes out jobs that nobody runs.
+    package func withdraw(_ jobs: [JobID], queue: String) async throws {
+        guard !jobs.isEmpty else { return }
+        try await run(.withdraw, queue, jobs.map { RedisArgument($0.description) })
+    }
+
+    /// Sets the schedule up, with pauses and limits as they are in PostgreSQL; returns its epoch.
+    @discardableResult
+    package func configure(queue: String, _ settings: [String: String]) async throws -> String {
+        var arguments: [RedisArgument] = [RedisArgument(UUID().uuidString.lowercased())]
+        for (field, value) in settings.sorted(by: { $0.key < $1.key }) {
+            arguments.append(RedisArgument(field))
+            arguments.append(RedisArgument(value))
+        }
+        let reply = try await redis.run(.configure, keys: [prefix(queue)], arguments: arguments)
+        return reply.string ?? ""
+    }
+
+    /// Exact counts, and lanes whose window ran low.
+    package func counts(
+        queue: String,
+        hungry: Int = 0
+    ) async throws -> (ready: Int, delayed: Int, leased: Int, hungry: [LaneCursor]) {
+        let reply = try await run(.counts, queue, [RedisArgument(hungry)])
+        guard reply.count >= 3 else { return (0, 0, 0, []) }
+        let lanes = reply.dropFirst(3).compactMap { lane -> LaneCursor? in
+            guard
+                let parts = lane.string?.split(separator: " ", maxSplits: 1),
+                parts.count == 2,
+                let org = OrgID(parts[0])
+            else { return nil }
+            return LaneCursor(org: org, lane: String(parts[1]))
+        }
+        return (reply[0].int ?? 0, reply[1].int ?? 0, reply[2].int ?? 0, lanes)
+    }
+
+    @discardableResult
+    private func run(_ script: Script, _ queue: String, _ arguments: [RedisArgument]) async throws -> [RESP] {
+        do {
+            return try await redis.run(script, keys: [prefix(queue)], arguments: arguments).array ?? []
+        } catch {
+            if case .server(let message) = error, message.hasPrefix("NOEPOCH") { throw NotStanding() }
+            throw error
+        }
+    }
+
+    private func prefix(_ queue: String) -> String { "\(namespace):{\(queue).0}:" }
+
+    private func milliseconds(_ time: Timestamp?) -> Int { time.map { Int($0.microseconds / 1000) } ?? 0 }
+}
+
+extension Script {
+    fileprivate static let push = scheduleScript("push", PackageResources.push_lua)
+    fileprivate static let lease = scheduleScript("lease", PackageResources.lease_lua)
+    fileprivate static let settle = scheduleScript("settle", PackageResources.settle_lua)
+    fileprivate static let extend = scheduleScript("extend", PackageResources.extend_lua)
+    fileprivate static let reap = scheduleScript("reap", PackageResources.reap_lua)
+    fileprivate static let adopt = scheduleScript("adopt", PackageResources.adopt_lua)
+    fileprivate static let withdraw = scheduleScript("withdraw", PackageResources.withdraw_lua)
+    fileprivate static let configure = scheduleScript("configure", PackageResources.configure_lua)
+    fileprivate static let counts = scheduleScript("counts", PackageResources.counts_lua)
+
+    private static func scheduleScript(_ name: String, _ source: [UInt8]) -> Script {
+        Script(name: name, source: PackageResources.prelude_lua + source)
+    }
+}

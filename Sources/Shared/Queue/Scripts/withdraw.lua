@@ -1,0 +1,22 @@
+-- Takes jobs out that are not leased: cancelled, or deleted with their organization.
+-- ARGV: job ids. Returns per job 1 withdrawn, 0 unknown or leased.
+if not standing() then return redis.error_reply('NOEPOCH the schedule must be set up first') end
+local out = {}
+for i = 1, #ARGV do
+  local job = ARGV[i]
+  local v = call('HMGET', P .. 'j:' .. job, 's', 'l', 'o', 'p')
+  if v[1] == 'r' or v[1] == 'd' then
+    if v[1] == 'd' then
+      call('ZREM', P .. 'delayed', job)
+      count('delayed', -1)
+    elseif call('LREM', P .. 'r:' .. v[2] .. ':' .. v[4], 1, job) == 1 then
+      count('ready', -1)
+    end
+    forget(job, v[2], v[3], v[4])
+    forget_idle(v[2], v[3])
+    out[#out + 1] = 1
+  else
+    out[#out + 1] = 0
+  end
+end
+return out

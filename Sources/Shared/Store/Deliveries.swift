@@ -1,0 +1,169 @@
+// What became of a message: its recipients' states, and the events that tell of them.
+
+package import Database
+import Mail
+package import Platform
+
+/// One address of one message, and what is known of its delivery.
+package struct Recipient: Sendable {
+    package enum State: String, Sendable, Codable, Column {
+        case queued, sent, delivered, deferred, bounced, failed, complained, suppressed
+
+        /// Whether a send job still has something to do.
+        package var isOpen: Bool { self == .queued || self == .sent || self == .deferred }
+    }
+
+    package let ordinal: Int
+    package let role: String
+    package let address: String
+    package let domain: String
+    package let state: State
+    package let attempts: Int
+}
+
+/// Everything a send job needs: the message as it is composed, and whom it still has to reach.
+package struct OutboundMessage: Sendable {
+    package let id: MessageID
+    package let org: OrgID
+    package let inbox: InboxID
+    package let domain: DomainID
+    package let rfcMessageID: String
+    package let subject: String
+    package let composition: Composition
+    package let html: String?
+    package let createdAt: Timestamp
+    /// Of this job's domain, whatever their state.
+    package let recipients: [Recipient]
+}
+
+/// What a try did to one recipient.
+package struct DeliveryResult: Sendable {
+    package let ordinal: Int
+    package let address: String
+    package let state: Recipient.State
+    /// The SMTP answer, or why none came; kept with the recipient and shown in the event.
+    package let detail: String
+    package let remoteMX: String?
+    package let tls: String?
+
+    /// Takes the outcome of one recipient.
+    package init(
+        _ recipient: Recipient,
+        state: Recipient.State,
+        detail: String,
+        remoteMX: String? = nil,
+        tls: String? = nil
+    ) {
+        ordinal = recipient.ordinal
+        address = recipient.address
+        self.state = state
+        self.detail = detail
+        self.remoteMX = remoteMX
+        self.tls = tls
+    }
+}
+
+/// The names of delivery events.
+package enum EventType {
+    package static let sent = "email.sent"
+    package static let delivered = "email.delivered"
+    package static let delayed = "email.delivery_delayed"
+    package static let bounced = "email.bounced"
+    package static let failed = "email.failed"
+}
+
+extension Store {
+    /// The message of a send job; nil when it was deleted meanwhile.
+    package func outboundMessage(_ payload: SendPayload, org: OrgID) async throws -> OutboundMessage? {
+        let results = try await database.batch(
+            .worker,
+            [
+                """
+                SELECT m.inbox_id, m.domain_id, m.rfc_message_id, m.subject, m.created_at, b.composition, b.content_html
+                FROM messages m JOIN message_bodies b ON b.org_id = m.org_id AND b.message_id = m.id
+                WHERE m.org_id = \(org) AND m.id = \(payload.message)
+                """,
+                """
+                SELECT ordinal, role, address, domain, state, attempts FROM recipients
+                WHERE org_id = \(org) AND message_id = \(payload.message) AND domain = \(payload.domain)
+                ORDER BY ordinal
+                """,
+            ]
+        )
+        guard let row = results[0].first else { return nil }
+        return OutboundMessage(
+            id: payload.message,
+            org: org,
+            inbox: try row("inbox_id"),
+            domain: try row("domain_id"),
+            rfcMessageID: try row("rfc_message_id"),
+            subject: try row("subject"),
+            composition: try row.json("composition", as: Composition.self),
+            html: try row("content_html"),
+            createdAt: try row("created_at"),
+            recipients: try results[1].map { row in
+                Recipient(
+                    ordinal: try row("ordinal"),
+                    role: try row("role"),
+                    address: try row("address"),
+                    domain: try row("domain"),
+                    state: try row("state"),
+                    attempts: try row("attempts")
+                )
+            }
+        )
+    }
+}
+
+extension OutboundMessage {
+    /// Statements that record what a try did, for the transaction that ends its job.
+    ///
+    /// A recipient whose fate is decided keeps it. `email.sent` is told once a message, at its first try; a delay once
+    /// a recipient.
+    package func recording(_ results: [DeliveryResult]) -> [Statement] {
+        guard !results.isEmpty else { return [] }
+        return [recordStates(results), recordFirstTry()] + [recordEvents(results)].compactMap { $0 }
+    }
+
+    private func recordStates(_ results: [DeliveryResult]) -> Statement {
+        """
+        UPDATE recipients SET state = r.state, attempts = attempts + 1, last_reply = r.detail, remote_mx = r.mx,
+            tls = r.tls, updated_at = now()
+        FROM unnest(\(results.map(\.ordinal))::smallint[], \(results.map(\.state.rawValue))::text[],
+            \(results.map(\.detail))::text[], \(results.map(\.remoteMX))::text[], \(results.map(\.tls))::text[])
+            AS r (ordinal, state, detail, mx, tls)
+        WHERE org_id = \(org) AND message_id = \(id) AND recipients.ordinal = r.ordinal
+            AND recipients.state IN ('queued', 'sent', 'deferred')
+        """
+    }
+
+    private func recordFirstTry() -> Statement {
+        """
+        INSERT INTO delivery_events (org_id, id, message_id, inbox_id, domain_id, event_type)
+        SELECT \(org), \(EventID()), \(id), \(inbox), \(domain), \(EventType.sent)
+        WHERE NOT EXISTS (SELECT 1 FROM delivery_events
+            WHERE org_id = \(org) AND message_id = \(id) AND event_type = \(EventType.sent))
+        """
+    }
+
+    private func recordEvents(_ results: [DeliveryResult]) -> Statement? {
+        let told = results.compactMap { result -> (type: String, result: DeliveryResult)? in
+            switch result.state {
+            case .delivered: (EventType.delivered, result)
+            case .bounced: (EventType.bounced, result)
+            case .failed: (EventType.failed, result)
+            case .deferred where recipients.first { $0.ordinal == result.ordinal }?.state != .deferred:
+                (EventType.delayed, result)
+            default: nil
+            }
+        }
+        guard !told.isEmpty else { return nil }
+        return """
+            INSERT INTO delivery_events (org_id, id, message_id, inbox_id, domain_id, event_type, recipient, detail)
+            SELECT \(org), e.id, \(id), \(inbox), \(domain), e.type, e.recipient, e.detail
+            FROM unnest(\(told.map { _ in EventID() })::uuid[], \(told.map(\.type))::text[],
+                \(told.map(\.result.address))::text[], \(told.map(\.result.detail))::text[])
+                AS e (id, type, recipient, detail)
+            """
+    }
+}

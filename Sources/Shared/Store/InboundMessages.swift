@@ -1,0 +1,110 @@
+// A received mail becomes messages: one in each inbox it was for, in the thread it belongs to.
+//
+// Threads, the first that hits (mail.md): the Message-IDs cited in In-Reply-To, then in References from the newest;
+// none: a new thread. Every id the mail has or cites is noted, so that a parent that comes late joins its answer.
+
+package import Database
+import Mail
+package import Platform
+
+/// What was read out of a received mail.
+package struct InboundContent: Sendable {
+    package var rfcMessageID: String
+    package var inReplyTo: [String]
+    package var references: [String]
+    /// Bare address of the header's From; "" when there is none.
+    package var sender: String
+    package var participants: [Message.Participant]
+    package var subject: String
+    package var text: String
+    package var html: String?
+    package var metadata: Message.Metadata
+
+    /// A mail of which nothing is known but its Message-ID.
+    package init(rfcMessageID: String) {
+        self.rfcMessageID = rfcMessageID
+        (inReplyTo, references, sender, participants, subject, text) = ([], [], "", [], "", "")
+        metadata = Message.Metadata()
+    }
+
+    /// Ids that may name the thread, the likeliest first.
+    var cited: [String] { inReplyTo + references.reversed() }
+}
+
+extension Store {
+    /// Writes a received mail's messages inside the transaction that ends its job.
+    package func place(
+        _ content: InboundContent,
+        of mail: ReceivedMail,
+        org: OrgID,
+        in transaction: Transaction
+    ) async throws {
+        let ids = [content.rfcMessageID] + content.cited
+        try await transaction.query(MessageReferences.lock(ids, org: org))
+        for recipient in mail.recipients {
+            try await place(content, of: mail, in: recipient.inbox, org: org, ids: ids, transaction)
+        }
+        try await transaction.query(
+            "UPDATE received_mail SET processed_at = now() WHERE org_id = \(org) AND id = \(mail.id)"
+        )
+    }
+
+    private func place(
+        _ content: InboundContent,
+        of mail: ReceivedMail,
+        in inbox: InboxID,
+        org: OrgID,
+        ids: [String],
+        _ transaction: Transaction
+    ) async throws {
+        let found = try await transaction.batch([
+            Self.inbox(inbox, org),
+            MessageReferences.threads(of: content.cited + [content.rfcMessageID], inbox: inbox, org: org),
+        ])
+        // Deleted since the mail was taken: it has no place any more.
+        guard let inbox = try found[0].first.map(Inbox.init) else { return }
+        let known: ThreadID? = try found[1].first.map { try $0("thread_id") }
+        let thread = known ?? ThreadID()
+        let citations = Citations(inReplyTo: content.inReplyTo.first, references: content.references)
+        let id = MessageID()
+        try await transaction.batch([
+            Self.threadStatement(known: known, thread, content, at: mail.receivedAt, inbox, org),
+            """
+            INSERT INTO messages (org_id, id, thread_id, inbox_id, domain_id, direction, rfc_message_id, sender,
+                subject, participants, metadata, created_at)
+            VALUES (\(org), \(id), \(thread), \(inbox.id), \(inbox.domain), 'inbound', \(content.rfcMessageID),
+                \(content.sender), \(content.subject), \(json: content.participants), \(json: content.metadata),
+                \(mail.receivedAt))
+            """,
+            """
+            INSERT INTO message_bodies (org_id, message_id, content, content_html, composition)
+            VALUES (\(org), \(id), \(content.text), \(content.html), \(json: citations))
+            """,
+            MessageReferences.insert(ids, inbox: inbox.id, thread: thread, org: org),
+        ])
+    }
+
+    private static func threadStatement(
+        known: ThreadID?,
+        _ thread: ThreadID,
+        _ content: InboundContent,
+        at time: Timestamp,
+        _ inbox: Inbox,
+        _ org: OrgID
+    ) -> Statement {
+        let snippet = Snippet.of(content.text)
+        if known != nil {
+            return """
+                UPDATE threads SET message_count = message_count + 1, last_direction = 'inbound', snippet = \(snippet),
+                    first_message_at = least(first_message_at, \(time)), last_message_at = greatest(last_message_at, \(time))
+                WHERE org_id = \(org) AND id = \(thread)
+                """
+        }
+        return """
+            INSERT INTO threads (org_id, id, inbox_id, domain_id, subject, base_subject, first_message_at,
+                last_message_at, message_count, snippet, last_direction)
+            VALUES (\(org), \(thread), \(inbox.id), \(inbox.domain), \(content.subject),
+                \(Subject.base(content.subject).base), \(time), \(time), 1, \(snippet), 'inbound')
+            """
+    }
+}

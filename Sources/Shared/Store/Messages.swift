@@ -1,0 +1,128 @@
+// Messages as they are read: lists, and threads.
+
+import Database
+package import Platform
+
+/// A message of either direction.
+package struct Message: Sendable {
+    /// Somebody named in a header: `sender`, `to`, `cc`, `bcc`.
+    package struct Participant: Sendable, Codable, Hashable {
+        package let role: String
+        /// The bare address.
+        package let identity: String
+
+        /// A participant in a role.
+        package init(role: String, identity: String) {
+            self.role = role
+            self.identity = identity
+        }
+    }
+
+    package let id: MessageID
+    package let thread: ThreadID
+    package let inbox: InboxID
+    package let domain: DomainID
+    package let direction: Direction
+    /// With its angle brackets.
+    package let rfcMessageID: String
+    package let subject: String
+    package let participants: [Participant]
+    package let content: String
+    package let contentHTML: String?
+    package let attachments: [String]
+    package let metadata: Metadata
+    package let createdAt: Timestamp
+
+    /// What more is known of a message; grows without a migration.
+    package struct Metadata: Sendable, Codable {
+        /// Verdicts on a received message.
+        package var authentication: Authentication?
+        /// The sender cited this thread without having been part of it.
+        package var joinedByCitation: Bool?
+
+        /// SPF, DKIM and DMARC verdicts in the words of RFC 8601.
+        package struct Authentication: Sendable, Codable {
+            package var dkim: String
+
+            /// Takes the verdict on all signatures together.
+            package init(dkim: String) { self.dkim = dkim }
+        }
+
+        /// Nothing known yet.
+        package init() {}
+
+        enum CodingKeys: String, CodingKey {
+            case authentication
+            case joinedByCitation = "joined_by_citation"
+        }
+    }
+
+    var cursor: Cursor { Cursor(time: createdAt, id: id.uuid) }
+
+    init(_ row: Row) throws {
+        id = try row("id")
+        thread = try row("thread_id")
+        inbox = try row("inbox_id")
+        domain = try row("domain_id")
+        direction = try row("direction")
+        rfcMessageID = try row("rfc_message_id")
+        subject = try row("subject")
+        participants = try row.json("participants", as: [Participant].self)
+        content = try row("content")
+        contentHTML = try row("content_html")
+        attachments = try row("attachments")
+        metadata = try row.json("metadata", as: Metadata.self)
+        createdAt = try row("created_at")
+    }
+
+    static let columns: Statement = """
+        m.id, m.thread_id, m.inbox_id, m.domain_id, m.direction, m.rfc_message_id, m.subject, m.participants,
+        m.attachments, m.metadata, m.created_at
+        """
+}
+
+/// Which messages a list shows.
+package struct MessageFilter: Sendable {
+    package var inbox: InboxID?
+    package var domain: DomainID?
+    package var thread: ThreadID?
+    /// Bare address, lower-cased.
+    package var sender: String?
+    package var before: Timestamp?
+    package var after: Timestamp?
+
+    /// Everything of the organization.
+    package init() {}
+}
+
+extension Store {
+    /// A page of messages with their bodies.
+    package func messages(
+        org: OrgID,
+        _ filter: MessageFilter,
+        order: Order,
+        after cursor: Cursor?,
+        limit: Int
+    ) async throws -> Page<Message> {
+        // The page is cut from the index first; bodies are read for its rows alone.
+        var page: Statement = "SELECT \(fragment: Message.columns) FROM messages m WHERE m.org_id = \(org)"
+        if let inbox = filter.inbox { page += " AND m.inbox_id = \(inbox)" }
+        if let domain = filter.domain { page += " AND m.domain_id = \(domain)" }
+        if let thread = filter.thread { page += " AND m.thread_id = \(thread)" }
+        if let sender = filter.sender { page += " AND m.sender = \(sender)" }
+        if let before = filter.before { page += " AND m.created_at < \(before)" }
+        if let after = filter.after { page += " AND m.created_at > \(after)" }
+        page += Self.keyset("created_at", order, cursor, limit: limit)
+        let direction = order == .ascending ? "ASC" : "DESC"
+        let query: Statement = """
+            SELECT page.*, b.content, b.content_html FROM (\(fragment: page)) AS page
+            JOIN message_bodies b ON b.org_id = \(org) AND b.message_id = page.id
+            ORDER BY page.created_at \(raw: direction), page.id \(raw: direction)
+            """
+        return Page(
+            try await database.query(.tenant(org), query).map(Message.init),
+            limit: limit,
+            cursor: \.cursor
+        )
+    }
+}

@@ -1,0 +1,24 @@
+// The platform's queues and what their jobs carry. The work itself is in Worker/Jobs, one file an act.
+
+package import Platform
+import Queue
+
+/// Names of the queues.
+package enum QueueName {
+    package static let send = "send"
+    package static let processInbound = "process-inbound"
+
+    /// Every queue that has a worker.
+    package static let all = [send, processInbound]
+}
+
+/// `send`: one message to the recipients of one domain, so that each domain has its own fate and schedule.
+package struct SendPayload: Codable, Sendable {
+    package let message: MessageID
+    package let domain: String
+}
+
+/// `process-inbound`: one received mail, to be read and put into its inboxes.
+package struct ProcessInboundPayload: Codable, Sendable {
+    package let mail: ReceivedMailID
+}

@@ -1,0 +1,31 @@
+// All SQL about mail, one file a noun. An act that starts work inserts its job in the same transaction.
+
+package import Blobs
+package import Database
+package import Platform
+
+/// The nouns of the platform in its database.
+package struct Store: Sendable {
+    package let database: Database
+    package let secrets: SecretBox
+    package let blobs: DatabaseBlobs
+
+    /// A store on one database; `secrets` opens what is sealed there.
+    package init(_ database: Database, secrets: SecretBox) {
+        self.database = database
+        self.secrets = secrets
+        blobs = DatabaseBlobs(database)
+    }
+}
+
+/// What a caller asked for cannot be done, and why.
+package enum StoreFault: Error, Sendable, Equatable {
+    /// The noun does not exist for this organization.
+    case unknown(String)
+    /// Somebody has it already.
+    case taken(String)
+    /// It exists but does not allow this; the sentence says why.
+    case refused(String)
+    /// Not this organization's to use.
+    case forbidden(String)
+}

@@ -1,0 +1,239 @@
+// A send, from the caller's request to committed rows and jobs: `accept`.
+
+import Crypto
+import Database
+import Foundation
+package import Mail
+package import Platform
+package import Queue
+
+/// What a caller wants sent, valid in itself; whether its inbox and thread exist is found out here.
+package struct Submission: Sendable {
+    package var inbox: InboxID?
+    package var from: Mailbox?
+    package var to: [Mailbox]
+    package var cc: [Mailbox] = []
+    package var bcc: [Mailbox] = []
+    package var replyTo: Mailbox?
+    package var subject: String
+    package var text: String?
+    package var html: String?
+    package var headers: [DraftHeader] = []
+    package var thread: ThreadID?
+
+    /// A submission to these recipients.
+    package init(to: [Mailbox], subject: String) {
+        self.to = to
+        self.subject = subject
+    }
+}
+
+/// A submission that is committed and will be sent.
+package struct AcceptedSubmission: Sendable {
+    package let message: MessageID
+    package let thread: ThreadID
+    package let rfcMessageID: String
+    /// To be pushed now that the transaction is over.
+    package let tickets: [Ticket]
+}
+
+/// What composing needs again at every try, so that the bytes are the same each time.
+package struct Composition: Codable, Sendable {
+    package var from: Mailbox
+    package var to: [Mailbox]
+    package var cc: [Mailbox]
+    package var replyTo: Mailbox?
+    package var headers: [DraftHeader]
+    package var inReplyTo: String?
+    package var references: [String]
+    package var text: String?
+}
+
+extension Store {
+    /// Writes a message, its recipients and its jobs in one transaction.
+    ///
+    /// Two round trips: what the submission refers to, then all rows at once.
+    package func accept(_ submission: Submission, org: OrgID) async throws -> AcceptedSubmission {
+        let sender = try senderStatement(submission, org)
+        let found = try await database.batch(
+            .tenant(org),
+            [sender] + (submission.thread.map { Self.answeredThread($0, org) } ?? [])
+        )
+        let inbox = try self.sender(found[0], of: submission)
+        let message = try NewMessage(submission, from: inbox, answering: try answered(found, in: submission))
+        let jobs = try message.jobs(org)
+        let statements = try message.statements(org) + [Jobs.insert(jobs)]
+        if submission.thread == nil {
+            try await database.batch(.tenant(org), statements)
+        } else {
+            try await database.transaction(.tenant(org)) { transaction in
+                // The thread may have been deleted since it was read; then nothing of the answer may stay.
+                let results = try await transaction.batch(statements)
+                guard results[0].affected == 1 else { throw StoreFault.unknown("Thread not found") }
+            }
+        }
+        return AcceptedSubmission(
+            message: message.id,
+            thread: message.thread,
+            rfcMessageID: message.rfcMessageID,
+            tickets: jobs.map(\.ticket)
+        )
+    }
+
+    private func senderStatement(_ submission: Submission, _ org: OrgID) throws -> Statement {
+        if let from = submission.from { return Self.inbox(address: from.address, org) }
+        if let inbox = submission.inbox { return Self.inbox(inbox, org) }
+        throw StoreFault.refused("No sender: give inboxId, or from with the address of one of your inboxes.")
+    }
+
+    private func sender(_ rows: Rows, of submission: Submission) throws -> Inbox {
+        guard let inbox = try rows.first.map(Inbox.init) else {
+            throw submission.from == nil
+                ? StoreFault.unknown("Inbox not found")
+                : StoreFault.forbidden("The from address is not one of your inboxes.")
+        }
+        guard inbox.status != "inactive" else {
+            throw StoreFault.refused("The inbox is inactive and cannot send.")
+        }
+        return inbox
+    }
+
+    /// The thread, and the message that an answer in it answers: the last inbound one, else the last.
+    private static func answeredThread(_ thread: ThreadID, _ org: OrgID) -> [Statement] {
+        [
+            "SELECT id FROM threads WHERE org_id = \(org) AND id = \(thread)",
+            """
+            SELECT m.rfc_message_id, b.composition FROM messages m
+            JOIN message_bodies b ON b.org_id = m.org_id AND b.message_id = m.id
+            WHERE m.org_id = \(org) AND m.thread_id = \(thread)
+            ORDER BY (m.direction = 'inbound') DESC, m.created_at DESC, m.id DESC LIMIT 1
+            """,
+        ]
+    }
+
+    private func answered(
+        _ found: [Rows],
+        in submission: Submission
+    ) throws -> (id: String, references: [String])? {
+        guard submission.thread != nil else { return nil }
+        guard !found[1].isEmpty else { throw StoreFault.unknown("Thread not found") }
+        return try found[2].first.map { row in
+            (try row("rfc_message_id"), try row.json("composition", as: Citations.self).references ?? [])
+        }
+    }
+}
+
+/// The part of a composition that both directions have.
+struct Citations: Codable {
+    var inReplyTo: String?
+    var references: [String]?
+}
+
+/// The rows of a message that is about to be written.
+private struct NewMessage {
+    let id = MessageID()
+    let thread: ThreadID
+    let isAnswer: Bool
+    let inbox: Inbox
+    let rfcMessageID: String
+    let submission: Submission
+    let composition: Composition
+    let content: String
+
+    init(_ submission: Submission, from inbox: Inbox, answering: (id: String, references: [String])?) throws {
+        self.submission = submission
+        self.inbox = inbox
+        isAnswer = submission.thread != nil
+        thread = submission.thread ?? ThreadID()
+        rfcMessageID = "<\(id)@\(inbox.domainName)>"
+        content = submission.text ?? HTMLText.text(from: submission.html ?? "")
+        composition = Composition(
+            from: try submission.from ?? inbox.mailbox,
+            to: submission.to,
+            cc: submission.cc,
+            replyTo: submission.replyTo,
+            headers: submission.headers,
+            inReplyTo: answering?.id,
+            references: answering.map { References.answering(messageID: $0.id, references: $0.references) }
+                ?? [],
+            text: submission.text
+        )
+    }
+
+    private var recipients: [(role: String, mailbox: Mailbox)] {
+        // An address named twice gets one copy; its first role counts.
+        var seen: Set<String> = []
+        let all =
+            submission.to.map { ("to", $0) } + submission.cc.map { ("cc", $0) }
+            + submission.bcc.map { ("bcc", $0) }
+        return all.filter { seen.insert($0.1.address.key).inserted }
+    }
+
+    func jobs(_ org: OrgID) throws -> [NewJob] {
+        try Set(recipients.map(\.mailbox.address.domain)).sorted().map { domain in
+            try NewJob(
+                org: org,
+                queue: QueueName.send,
+                payload: SendPayload(message: id, domain: domain),
+                attemptsMax: SendPayload.attemptsMax
+            )
+        }
+    }
+
+    func statements(_ org: OrgID) throws -> [Statement] {
+        let recipients = recipients
+        let participants =
+            [Message.Participant(role: "sender", identity: composition.from.address.key)]
+            + recipients.map { Message.Participant(role: $0.role, identity: $0.mailbox.address.description) }
+        return [
+            threadStatement(org),
+            """
+            INSERT INTO messages (org_id, id, thread_id, inbox_id, domain_id, direction, rfc_message_id, sender,
+                subject, participants)
+            VALUES (\(org), \(id), \(thread), \(inbox.id), \(inbox.domain), 'outbound', \(rfcMessageID),
+                \(composition.from.address.key), \(submission.subject), \(json: participants))
+            """,
+            """
+            INSERT INTO message_bodies (org_id, message_id, content, content_html, composition)
+            VALUES (\(org), \(id), \(content), \(submission.html), \(json: composition))
+            """,
+            MessageReferences.insert([rfcMessageID], inbox: inbox.id, thread: thread, org: org),
+            """
+            INSERT INTO recipients (org_id, message_id, ordinal, role, address, domain)
+            SELECT \(org), \(id), ordinal - 1, role, address, domain
+            FROM unnest(\(recipients.map(\.role))::text[], \(recipients.map(\.mailbox.address.description))::text[],
+                \(recipients.map(\.mailbox.address.domain))::text[])
+                WITH ORDINALITY AS r (role, address, domain, ordinal)
+            """,
+        ]
+    }
+
+    private func threadStatement(_ org: OrgID) -> Statement {
+        let snippet = Snippet.of(content)
+        if isAnswer {
+            return """
+                UPDATE threads SET last_message_at = greatest(last_message_at, now()), snippet = \(snippet),
+                    message_count = message_count + 1, last_direction = 'outbound'
+                WHERE org_id = \(org) AND id = \(thread)
+                """
+        }
+        return """
+            INSERT INTO threads (org_id, id, inbox_id, domain_id, subject, base_subject, message_count, snippet,
+                last_direction)
+            VALUES (\(org), \(thread), \(inbox.id), \(inbox.domain), \(submission.subject),
+                \(Subject.base(submission.subject).base), 1, \(snippet), 'outbound')
+            """
+    }
+}
+
+extension Inbox {
+    /// How mail from this inbox is signed by name.
+    var mailbox: Mailbox {
+        get throws { try Mailbox(displayName: displayName, address: EmailAddress(address)) }
+    }
+}
+
+extension SendPayload {
+    /// Tries of a send: enough for its schedule to reach the end of five days (mail.md, "Retries").
+    package static let attemptsMax = 40
+}

@@ -1,0 +1,169 @@
+// One try to deliver a message to the recipients of one domain, from the domain's name to a fate for each recipient.
+//
+//   destination (route or MX) ─► turn at the site ─► kept connection, or connect ─► session ─► fates
+//
+// At most `addressesMax` addresses and `sessionsMax` sessions; a second session only when the first ended before it
+// offered the message, so that no recipient is asked for twice.
+
+import DNS
+import Logging
+import Mail
+import Metrics
+import NIOCore
+
+/// Delivers mail: routes, paces, keeps connections.
+struct Delivery: Sendable {
+    private let destinations: Destinations
+    private let sites: Sites
+    private let caller: Caller
+    private let logger: Logger
+
+    init(
+        _ configuration: Configuration,
+        resolver: any Resolver,
+        eventLoopGroup: any EventLoopGroup,
+        logger: Logger,
+        clock: any DeliveryClock = EventLoopClock()
+    ) {
+        destinations = Destinations(configuration.routes, resolver: resolver)
+        sites = Sites(limits: configuration.sites, clock: clock, group: eventLoopGroup)
+        caller = Caller(configuration, resolver: resolver, group: eventLoopGroup, sites: sites, clock: clock)
+        self.logger = logger
+    }
+
+    /// Tries once: an outcome for each recipient, in their order, whatever happens.
+    ///
+    /// `onFinalDot` is called just before the end of the message is written; from there the remote may have it.
+    /// Cancelled before, the try ends at once; after, it waits for the answer.
+    func attempt(
+        _ parcel: Parcel,
+        onFinalDot: (@Sendable () -> Void)? = nil
+    ) async -> [RecipientOutcome] {
+        let count = parcel.recipients.count
+        guard count > 0 else { return [] }
+        guard let transaction = ClientSession.Transaction(parcel) else {
+            return Array(repeating: RecipientOutcome(attempt: .bounced(.badSenderAddress)), count: count)
+        }
+        let site: Site
+        switch await destinations.destination(of: parcel.domain) {
+        case .settled(let attempt): return Array(repeating: RecipientOutcome(attempt: attempt), count: count)
+        case .site(let found): site = found
+        }
+        switch await sites.turn(at: site) {
+        case .granted(let turn): return await deliver(transaction, turn, onFinalDot)
+        case .busy:
+            return paced("The site is busy with other messages", retryAfter: .seconds(10), count)
+        case .resting(let time):
+            let seconds = time.components.seconds + 1
+            let reason = "The site did not answer lately; it is left alone for \(seconds) s"
+            return paced(reason, retryAfter: .seconds(seconds), count)
+        case .cancelled: return paced("The worker is stopping", retryAfter: nil, count)
+        }
+    }
+
+    /// Takes no more work and says goodbye to idle connections; tries under way go on.
+    func close() async { sites.close() }
+
+    private func paced(_ reason: String, retryAfter: Duration?, _ count: Int) -> [RecipientOutcome] {
+        Metric.paced.increment()
+        var outcome = RecipientOutcome(attempt: .deferred(.paced(reason)))
+        outcome.isPaced = true
+        outcome.retryAfter = retryAfter
+        return Array(repeating: outcome, count: count)
+    }
+
+    private func deliver(
+        _ transaction: ClientSession.Transaction,
+        _ turn: Sites.Turn,
+        _ onFinalDot: (@Sendable () -> Void)?
+    ) async -> [RecipientOutcome] {
+        var record = DeliveryRecord()
+        if let kept = turn.kept {
+            let result = await kept.deliver(transaction, onFinalDot: onFinalDot)
+            guard result.isStale else { return settle(turn, kept, result, record) }
+            record.note("A kept connection to \(kept.host) had ended; a new one is made")
+        }
+        let call = await caller.call(turn.site, transaction, onFinalDot, record)
+        switch call {
+        case .answered(let connection, let result, let record):
+            return settle(turn, connection, result, record)
+        case .unanswered(var outcome, let record, let end):
+            sites.end(turn, end, keeping: nil)
+            outcome.record = record
+            if end == .unreachable {
+                Metric.unreachable.increment()
+                logger.info(
+                    "No mail server of a site could be used: \(outcome.detail)",
+                    metadata: ["site": "\(turn.site.key.prefix(200))"]
+                )
+            }
+            return Array(repeating: outcome, count: transaction.recipients.count)
+        }
+    }
+
+    private func settle(
+        _ turn: Sites.Turn,
+        _ connection: SMTPConnection,
+        _ result: TransactionResult,
+        _ record: DeliveryRecord
+    ) -> [RecipientOutcome] {
+        sites.end(turn, result.end, keeping: result.isReusable ? connection : nil)
+        if !result.isReusable, !connection.isClosed { connection.quit() }
+        var record = record
+        record.session = result.transcript
+        return result.attempts.map { attempt in
+            var outcome = RecipientOutcome(attempt: attempt)
+            outcome.remoteMX = connection.host
+            outcome.tls = result.tls
+            outcome.record = record
+            if result.wasCancelled, case .deferred = attempt { outcome.isPaced = true }
+            return outcome
+        }
+    }
+}
+
+/// What is counted here; fates of recipients are counted by the job.
+enum Metric {
+    static let connected = Counter(label: "commune_smtp_connections_total")
+    static let unreachable = Counter(label: "commune_smtp_unreachable_total")
+    static let clearTextAfterTLS = Counter(label: "commune_smtp_tls_failed_total")
+    static let paced = Counter(label: "commune_delivery_paced_total")
+}
+
+extension ClientSession.Transaction {
+    /// Nil when the reverse-path is no address.
+    init?(_ parcel: Parcel) {
+        var sender: EmailAddress?
+        if !parcel.sender.isEmpty {
+            guard let address = try? EmailAddress(parcel.sender) else { return nil }
+            sender = address
+        }
+        self.init(
+            sender: sender,
+            recipients: parcel.recipients,
+            message: parcel.message,
+            needsSMTPUTF8: parcel.needsSMTPUTF8
+        )
+    }
+}
+
+extension TransactionResult {
+    /// What the site's pace learns from it.
+    var end: Pace.End {
+        if wasCancelled { return .unused }
+        var end = Pace.End.answered
+        for attempt in attempts {
+            if attempt.asksForSlowness { return .slowedDown }
+            if case .delivered = attempt { end = .succeeded }
+        }
+        return failure == nil ? end : .slowedDown
+    }
+}
+
+extension Attempt {
+    /// 421 and 4.7.x: less, please.
+    var asksForSlowness: Bool {
+        guard case .deferred(let reply) = self else { return false }
+        return reply.code == 421 || reply.status.map { $0.class == 4 && $0.subject == 7 } == true
+    }
+}

@@ -1,0 +1,89 @@
+// Where a domain's mail goes: a configured route, or its MX (RFC 5321 §5.1, RFC 7505), or nowhere.
+
+import DNS
+import Mail
+import NIOCore
+
+/// The answer to where.
+enum Destination: Sendable {
+    case site(Site)
+    /// Decided without asking any server.
+    case settled(Attempt)
+}
+
+/// Decides by routes first, then by the DNS.
+struct Destinations: Sendable {
+    /// Hosts of an MX set beyond these are never tried.
+    static let hostsMax = 10
+
+    private let routes: [Route: Site]
+    private let configured: Routes
+    private let resolver: any Resolver
+
+    init(_ routes: Routes, resolver: any Resolver) {
+        configured = routes
+        self.routes = Dictionary(routes.all.map { ($0, Site($0)) }) { first, _ in first }
+        self.resolver = resolver
+    }
+
+    func destination(of domain: String) async -> Destination {
+        if let route = configured[domain] { return .site(routes[route] ?? Site(route)) }
+        if domain.hasPrefix("[") { return .settled(.bounced(.addressLiteralRefused)) }
+        switch await resolver.exchangers(of: domain) {
+        case .hosts(let exchangers, _):
+            return .site(Site(exchangers: Self.hosts(exchangers)))
+        case .implicit(let domain): return .site(Site(exchangers: [domain]))
+        case .nullMX: return .settled(.bounced(.nullMX))
+        case .noSuchDomain: return .settled(.bounced(.noSuchDomain))
+        case .temporary(let reason): return .settled(.deferred(.lookupFailed(domain, reason)))
+        }
+    }
+
+    private static func hosts(_ exchangers: [Exchanger]) -> [String] {
+        var hosts: [String] = []
+        for exchanger in exchangers where !hosts.contains(exchanger.host) && hosts.count < hostsMax {
+            hosts.append(exchanger.host)
+        }
+        return hosts
+    }
+}
+
+extension Reply {
+    /// What our client says of a domain without asking a server of it.
+    static let noSuchDomain = Reply(550, EnhancedStatus(5, 1, 2), "The domain does not exist")
+    static let noAddress = Reply(
+        550,
+        EnhancedStatus(5, 1, 2),
+        "The domain exists, but has no mail server and no address"
+    )
+    static let addressLiteralRefused = Reply(
+        550,
+        EnhancedStatus(5, 1, 2),
+        "Mail to address literals is not delivered"
+    )
+    static let noUsableExchanger = Reply(
+        550,
+        EnhancedStatus(5, 4, 4),
+        "None of the domain's mail servers has an address"
+    )
+    static let privateExchangers = Reply(
+        550,
+        EnhancedStatus(5, 4, 4),
+        "All mail servers of the domain have private or reserved addresses, to which nothing is delivered"
+    )
+    static let ownExchangers = Reply(
+        550,
+        EnhancedStatus(5, 4, 6),
+        "The domain's mail server is this machine itself; without a configured route its mail would loop"
+    )
+    static func lookupFailed(_ name: String, _ reason: String) -> Reply {
+        Reply(451, EnhancedStatus(4, 4, 3), "Looking up \(name) failed for now: \(reason)")
+    }
+    static func noConnection(_ reason: String) -> Reply {
+        Reply(451, EnhancedStatus(4, 4, 1), reason)
+    }
+    /// A turn that did not come.
+    static func paced(_ reason: String) -> Reply {
+        Reply(451, EnhancedStatus(4, 4, 5), reason)
+    }
+}

@@ -1,0 +1,154 @@
+// Ends attempts: fence, outcome and effects in one transaction, many attempts together; then Redis is told.
+//
+// Killed before the commit: the lease expires and the job runs again. Killed after it: the row is final, the lease
+// expires, and the reaper finds nothing to take back.
+
+import Database
+import Logging
+import Platform
+import Queue
+import Synchronization
+
+/// Collects completions of one queue and commits them in batches.
+final class Finisher: Sendable {
+    private static let batchMax = 100
+
+    private struct Waiting {
+        let job: ClaimedJob
+        let token: String?
+        let completion: Completion
+        let done: CheckedContinuation<Void, Never>
+    }
+
+    private struct State {
+        var waiting: [Waiting] = []
+        var isFlushing = false
+    }
+
+    private let queue: String
+    private let database: Database
+    private let schedule: Schedule
+    private let pusher: Pusher
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    init(queue: String, database: Database, schedule: Schedule, pusher: Pusher, logger: Logger) {
+        self.queue = queue
+        self.database = database
+        self.schedule = schedule
+        self.pusher = pusher
+        self.logger = logger
+    }
+
+    /// Returns when the end of the attempt is committed, refused by its fence, or could not be written.
+    ///
+    /// The first to come flushes for all that come while it does.
+    func finish(_ job: ClaimedJob, token: String?, _ completion: Completion) async {
+        if case .transaction(let effects) = completion.effects {
+            // In a task of its own: a cancelled attempt must still be able to say how it ended.
+            await Task { await self.flush([(job, token, completion)], alone: effects) }.value
+            return
+        }
+        await withCheckedContinuation { done in
+            let shouldFlush = state.withLock { state in
+                state.waiting.append(Waiting(job: job, token: token, completion: completion, done: done))
+                defer { state.isFlushing = true }
+                return !state.isFlushing
+            }
+            // Unstructured because it outlives the attempt that starts it: it serves those that come meanwhile.
+            if shouldFlush { Task { await self.flushWaiting() } }
+        }
+    }
+
+    private func flushWaiting() async {
+        while true {
+            let batch = state.withLock { state -> [Waiting] in
+                let batch = Array(state.waiting.prefix(Self.batchMax))
+                state.waiting.removeFirst(batch.count)
+                if batch.isEmpty { state.isFlushing = false }
+                return batch
+            }
+            if batch.isEmpty { return }
+            await flush(batch.map { ($0.job, $0.token, $0.completion) }, alone: nil)
+            for waiting in batch { waiting.done.resume() }
+        }
+    }
+
+    private func flush(
+        _ batch: [(job: ClaimedJob, token: String?, completion: Completion)],
+        alone effects: (@Sendable (Transaction) async throws -> Void)?
+    ) async {
+        // Sorted, so that two workers that end jobs of the same organizations cannot deadlock.
+        let batch = batch.sorted {
+            ($0.job.org.description, $0.job.id.description) < ($1.job.org.description, $1.job.id.description)
+        }
+        do {
+            let ended = try await commit(batch, alone: effects)
+            pusher.push(batch.filter { ended[$0.job.id] != nil }.flatMap(\.completion.tickets))
+            try await settle(batch, ended)
+        } catch let error as Schedule.NotStanding {
+            logger.debug(
+                "The schedule was lost; ended jobs are forgotten with it.",
+                metadata: ["error": "\(error)"]
+            )
+        } catch {
+            // Nothing was committed, or Redis was not told: the leases expire, and the reaper puts it right.
+            logger.error(
+                "Could not end jobs; they run again when their leases expire.",
+                metadata: ["queue": "\(queue)", "jobs": "\(batch.count)", "error": "\(error)"]
+            )
+        }
+    }
+
+    private struct Ended {
+        let state: JobState
+        let generation: Int
+        let runAt: Timestamp
+    }
+
+    private func commit(
+        _ batch: [(job: ClaimedJob, token: String?, completion: Completion)],
+        alone effects: (@Sendable (Transaction) async throws -> Void)?
+    ) async throws -> [JobID: Ended] {
+        try await database.transaction(.worker) { transaction in
+            let rows = try await transaction.query(
+                Jobs.finish(batch.map { Ending($0.job, $0.completion.outcome) })
+            )
+            var ended: [JobID: Ended] = [:]
+            for row in rows {
+                let state: JobState = try row("state")
+                ended[try row("id")] = Ended(
+                    state: state,
+                    generation: try row("gen"),
+                    runAt: try row("run_at")
+                )
+            }
+            let statements = batch.flatMap { item -> [Statement] in
+                guard ended[item.job.id] != nil, case .statements(let own) = item.completion.effects else {
+                    return []
+                }
+                return own
+            }
+            if !statements.isEmpty { try await transaction.batch(statements) }
+            if let effects, !ended.isEmpty { try await effects(transaction) }
+            return ended
+        }
+    }
+
+    private func settle(
+        _ batch: [(job: ClaimedJob, token: String?, completion: Completion)],
+        _ ended: [JobID: Ended]
+    ) async throws {
+        let settlements = batch.compactMap { item -> (id: JobID, token: String, settlement: Settlement)? in
+            guard let token = item.token else { return nil }
+            guard let end = ended[item.job.id], end.state == .queued else {
+                return (item.job.id, token, .done)
+            }
+            if case .released = item.completion.outcome {
+                return (item.job.id, token, .back(generation: end.generation))
+            }
+            return (item.job.id, token, .again(generation: end.generation, due: end.runAt))
+        }
+        try await schedule.settle(settlements, queue: queue)
+    }
+}

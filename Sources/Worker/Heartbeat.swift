@@ -1,0 +1,86 @@
+// Says that this process lives and what it runs: renews leases in Redis, and its row in PostgreSQL for the case that
+// Redis is gone.
+
+import Database
+import Foundation
+import Logging
+import Platform
+import Queue
+import ServiceLifecycle
+
+/// The heartbeat of one worker process.
+struct Heartbeat: Service {
+    let worker: WorkerID
+    let processors: [Processor]
+    let database: Database
+    let schedule: Schedule
+    let leaseLength: Duration
+    let rowInterval: Duration
+    let logger: Logger
+
+    /// Beats until every processor has ended, which is after the shutdown's grace, and then takes its row away.
+    func run() async throws {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await beat(every: leaseLength / 3) { try await renewLeases() } }
+            group.addTask { await beat(every: rowInterval) { try await renewRow() } }
+            await group.waitForAll()
+        }
+        // Best effort: an old row is swept.
+        _ = try? await database.query(.worker, "DELETE FROM workers WHERE id = \(worker)")
+    }
+
+    private func beat(every interval: Duration, _ body: () async throws -> Void) async {
+        while !Task.isCancelled,
+            !(Task.isShuttingDownGracefully && processors.allSatisfy { $0.running.count == 0 })
+        {
+            do {
+                try await body()
+            } catch {
+                logger.debug("A heartbeat was missed.", metadata: ["error": "\(error)"])
+            }
+            // A quick look often, so that the end is noticed, but the beat only at its time.
+            let next = ContinuousClock.now + interval
+            while ContinuousClock.now < next,
+                !Task.isShuttingDownGracefully || processors.contains(where: { $0.running.count > 0 })
+            {
+                try? await Task.sleep(for: min(interval, .milliseconds(200)))
+                if Task.isCancelled { return }
+            }
+        }
+    }
+
+    private func renewLeases() async throws {
+        for processor in processors {
+            let now = ContinuousClock.now
+            // An attempt past its deadline is not renewed: it is reaped like that of a dead process.
+            let renewed = processor.running.all.filter { now - $0.startedAt < processor.work.deadline }
+            let leased = renewed.compactMap { job in job.token.map { (job: job, token: $0) } }
+            for start in stride(from: 0, to: leased.count, by: 500) {
+                let some = leased[start..<min(start + 500, leased.count)]
+                let kept = try await schedule.extend(
+                    some.map { ($0.job.job.id, $0.token) },
+                    queue: processor.work.queue,
+                    length: leaseLength
+                )
+                // A lost lease: somebody else runs the job now, and nothing this attempt does would count.
+                for (job, isKept) in zip(some, kept) where !isKept { job.job.task?.cancel() }
+            }
+            for job in processor.running.all where now - job.startedAt >= processor.work.deadline {
+                job.task?.cancel()
+            }
+        }
+    }
+
+    private func renewRow() async throws {
+        let running = processors.flatMap { $0.running.all.map(\.job.id) }
+        try await database.query(
+            .worker,
+            """
+            INSERT INTO workers (id, host, process, queues, running)
+            VALUES (\(worker), \(ProcessInfo.processInfo.hostName), \(Int(ProcessInfo.processInfo.processIdentifier)),
+                \(processors.map(\.work.queue)), \(running))
+            ON CONFLICT (id) DO UPDATE SET running = excluded.running, seen_at = now()
+            """
+        )
+    }
+}

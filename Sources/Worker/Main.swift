@@ -1,0 +1,104 @@
+// commune-worker: runs jobs of the queues it is given. Any number of these may run.
+
+import ArgumentParser
+import DNS
+import Database
+import Foundation
+import Logging
+import NIOPosix
+import Platform
+import Queue
+import Redis
+import ServiceLifecycle
+import Store
+import UnixSignals
+
+@main
+struct WorkerProgram: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "commune-worker",
+        abstract: "Runs jobs: sending, reading received mail, and the rest.",
+        discussion: """
+            Settings come from the environment (docs/OPERATIONS.md lists them).
+
+            Example: commune-worker --queues send,process-inbound --concurrency 64
+            """
+    )
+
+    @Option(help: "Queues to serve, separated by commas; all when left out.")
+    var queues: String?
+
+    @Option(help: "Jobs at a time in each queue.")
+    var concurrency = 64
+
+    func validate() throws {
+        guard (1...10_000).contains(concurrency) else {
+            throw ValidationError("--concurrency must be from 1 to 10000.")
+        }
+        for name in chosenQueues where !QueueName.all.contains(name) {
+            throw ValidationError(
+                "Unknown queue \(name). Queues are: \(QueueName.all.joined(separator: ", "))."
+            )
+        }
+    }
+
+    private var chosenQueues: [String] {
+        queues.map { $0.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) } }
+            ?? QueueName.all
+    }
+
+    func run() async throws {
+        var settings = Settings()
+        bootstrapLogging(reading: &settings)
+        let configuration = WorkerConfiguration(reading: &settings)
+        guard let configuration, settings.faults.isEmpty else {
+            settings.exitOnFaults()
+            throw ExitCode(78)
+        }
+        let logger = Logger(label: "commune-worker")
+        let worker = try Worker(configuration, queues: chosenQueues, concurrency: concurrency, logger: logger)
+        try await worker.refuseEvictingRedis()
+        logger.notice(
+            "Running.",
+            metadata: ["queues": "\(chosenQueues.joined(separator: ","))", "concurrency": "\(concurrency)"]
+        )
+        let group = ServiceGroup(
+            configuration: .init(
+                services: worker.services.map { .init(service: $0, successTerminationBehavior: .ignore) },
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger
+            )
+        )
+        try await group.run()
+        await worker.delivery.close()
+        await worker.database.close()
+        await worker.redis.close()
+    }
+}
+
+/// What a worker reads from the environment.
+struct WorkerConfiguration {
+    let database: Database.Configuration
+    let redis: Redis.Configuration
+    let secrets: SecretBox
+    let resolver: UnboundResolver.Configuration
+    let delivery: Delivery.Configuration
+    let leaseLength: Duration
+    let scanInterval: Duration
+    let rowInterval: Duration
+
+    init?(reading settings: inout Settings) {
+        let database = Database.Configuration(reading: &settings)
+        let redis = Redis.Configuration(reading: &settings)
+        let secrets = SecretBox(reading: &settings)
+        resolver = UnboundResolver.Configuration(reading: &settings)
+        delivery = Delivery.Configuration(reading: &settings)
+        leaseLength = settings.seconds("COMMUNE_LEASE_SECONDS", in: 1...600, default: .seconds(30))
+        scanInterval = settings.seconds("COMMUNE_REAP_INTERVAL_SECONDS", in: 0.1...60, default: .seconds(5))
+        rowInterval = settings.seconds("COMMUNE_HEARTBEAT_SECONDS", in: 0.1...60, default: .seconds(5))
+        guard let redis, let secrets else { return nil }
+        self.database = database
+        self.redis = redis
+        self.secrets = secrets
+    }
+}

@@ -1,0 +1,73 @@
+// Takes back the jobs of workers that stopped renewing: killed, hung, or cut off.
+//
+// PostgreSQL decides first, behind the fence of the attempt; then the schedule follows. Two reapers at once, or one that
+// dies half-way, do no harm: the row changes once, and the lease expires again.
+
+import Database
+import Logging
+import Platform
+import Queue
+
+/// The reaper of one queue.
+struct Reaper: Sendable {
+    private static let limit = 100
+
+    let work: any Work
+    let database: Database
+    let schedule: Schedule
+    let leaseLength: Duration
+    let logger: Logger
+
+    /// Reaps leases that have expired.
+    func reapExpired() async throws {
+        let (_, expired) = try await schedule.reap(queue: work.queue, limit: Self.limit, length: leaseLength)
+        guard !expired.isEmpty else { return }
+        try await database.transaction(.worker) { transaction in
+            try await bury(try await transaction.query(Jobs.reap(expired)), transaction)
+        }
+        // As the rows stand now, whoever changed them: waiting ones run again, the others are forgotten.
+        let rows = try await database.query(.worker, Jobs.tickets(of: expired.map { ($0.org, $0.id) }))
+        var standing: [JobID: (state: JobState, ticket: Ticket)] = [:]
+        for row in rows {
+            guard let ticket = try Jobs.ticket(row) else { continue }
+            standing[ticket.id] = (try row("state"), ticket)
+        }
+        let settlements = expired.map { lease -> (id: JobID, token: String, settlement: Settlement) in
+            guard let (state, ticket) = standing[lease.id], state == .queued else {
+                return (lease.id, lease.token, .done)
+            }
+            return (lease.id, lease.token, .again(generation: ticket.generation, due: ticket.due))
+        }
+        try await schedule.settle(settlements, queue: work.queue)
+    }
+
+    /// Reaps running rows that no living worker answers for, where Redis lost the lease; the feeder brings them back.
+    func reapOrphans(heartbeatMax: Duration) async throws {
+        try await database.transaction(.worker) { transaction in
+            let rows = try await transaction.query(
+                Jobs.reapOrphans(queue: work.queue, heartbeatMax: heartbeatMax, limit: Self.limit)
+            )
+            try await bury(rows, transaction)
+        }
+    }
+
+    /// Writes what belongs to the end of those that crashed too often.
+    private func bury(_ reaped: Rows, _ transaction: Transaction) async throws {
+        for row in reaped {
+            let (id, org, state): (JobID, OrgID, JobState) = (
+                try row("id"), try row("org_id"), try row("state")
+            )
+            let crashes: Int = try row("crash_count")
+            logger.warning(
+                state == .dead
+                    ? "A job crashed its workers too often and is a dead letter now."
+                    : "A job was taken back from a worker that stopped or hung.",
+                metadata: ["job.id": "\(id)", "queue": "\(work.queue)", "crashes": "\(crashes)"]
+            )
+            guard state == .dead else { continue }
+            let reason = "Its worker stopped or hung \(crashes) times."
+            let effects = try await work.burial(payload: try row("payload"), org: org, reason: reason)
+            if !effects.isEmpty { try await transaction.batch(effects) }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+// The parts of a worker process and how they are wired.
+
+import DNS
+import Database
+import Logging
+import NIOPosix
+import Platform
+import Queue
+import Redis
+import ServiceLifecycle
+import Store
+
+/// A worker process: its clients, its processors, and the chores it takes turns in.
+struct Worker {
+    let database: Database
+    let redis: Redis
+    let delivery: Delivery
+    let services: [any Service]
+
+    init(_ configuration: WorkerConfiguration, queues: [String], concurrency: Int, logger: Logger) throws {
+        let database = Database(configuration.database, logger: logger)
+        let redis = Redis(configuration.redis, logger: logger)
+        let schedule = Schedule(redis)
+        let store = Store(database, secrets: configuration.secrets)
+        let resolver = try UnboundResolver(configuration.resolver, logger: logger)
+        let delivery = Delivery(
+            configuration.delivery,
+            resolver: resolver,
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
+            logger: logger
+        )
+        self.database = database
+        self.redis = redis
+        self.delivery = delivery
+
+        let works: [any Work] = [
+            SendMessage(store: store, signers: SignerCache(store), delivery: delivery, logger: logger),
+            ProcessInbound(store: store, resolver: resolver),
+        ].filter { queues.contains($0.queue) }
+
+        let id = WorkerID()
+        let pusher = Pusher(schedule, logger: logger)
+        let control = ScheduleControl(
+            QueueControl(database, schedule),
+            schedule,
+            defaults: [:],
+            logger: logger
+        )
+        var settings = Processor.Settings()
+        settings.concurrency = concurrency
+        settings.leaseLength = configuration.leaseLength
+        let processors = works.map { work in
+            Processor(
+                work,
+                worker: id,
+                database: database,
+                schedule: schedule,
+                control: control,
+                pusher: pusher,
+                settings: settings,
+                logger: logger
+            )
+        }
+        let feeders = Dictionary(
+            uniqueKeysWithValues: works.map {
+                ($0.queue, Feeder(queue: $0.queue, database: database, schedule: schedule))
+            }
+        )
+        let chores = works.flatMap { work in
+            Self.chores(
+                of: work,
+                feeder: feeders[work.queue],
+                Reaper(
+                    work: work,
+                    database: database,
+                    schedule: schedule,
+                    leaseLength: configuration.leaseLength,
+                    logger: logger
+                ),
+                configuration
+            )
+        }
+        // Shut down in reverse: processors first, then what they need to end well.
+        services =
+            [
+                database, redis, pusher,
+                Heartbeat(
+                    worker: id,
+                    processors: processors,
+                    database: database,
+                    schedule: schedule,
+                    leaseLength: configuration.leaseLength,
+                    rowInterval: configuration.rowInterval,
+                    logger: logger
+                ),
+                Chores(chores: chores + [Self.purge(database)], database: database, logger: logger),
+                Waker(redis: redis, schedule: schedule, processors: processors, feeders: feeders),
+            ] + processors
+    }
+
+    /// A Redis that evicts keys would lose parts of the schedule at random; better no start than that. One out of
+    /// reach refuses nothing.
+    func refuseEvictingRedis() async throws {
+        guard let policy = try? await redis.memoryPolicy(), policy != "noeviction" else { return }
+        throw RefusedStart.evictingRedis(policy: policy)
+    }
+
+    private static func chores(
+        of work: any Work,
+        feeder: Feeder?,
+        _ reaper: Reaper,
+        _ configuration: WorkerConfiguration
+    ) -> [Chore] {
+        [
+            Chore(name: "feed/\(work.queue)", interval: .seconds(1)) { try await feeder?.sweep() },
+            Chore(name: "reap/\(work.queue)", interval: configuration.scanInterval) {
+                try await reaper.reapExpired()
+            },
+            Chore(name: "audit/\(work.queue)", interval: configuration.scanInterval * 2) {
+                try await reaper.reapOrphans(heartbeatMax: configuration.leaseLength)
+            },
+        ]
+    }
+
+    private static func purge(_ database: Database) -> Chore {
+        Chore(name: "purge", interval: .seconds(10)) {
+            try await database.batch(
+                .worker,
+                [
+                    Jobs.purgeFinished(olderThan: .seconds(3600), limit: 5_000),
+                    "DELETE FROM workers WHERE seen_at < now() - interval '1 hour'",
+                ]
+            )
+        }
+    }
+}
+
+/// Why a worker must not start.
+enum RefusedStart: Error, CustomStringConvertible {
+    case evictingRedis(policy: String)
+
+    var description: String {
+        switch self {
+        case .evictingRedis(let policy):
+            """
+            REDIS_URL names a server with maxmemory-policy \(policy), which may throw parts of the queue away. Set it to \
+            noeviction.
+            """
+        }
+    }
+}

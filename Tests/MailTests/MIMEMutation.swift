@@ -1,0 +1,42 @@
+// Seeded randomness for tests that feed parsers with damaged input: the same run every time.
+
+/// SplitMix64.
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+        return value ^ (value >> 31)
+    }
+}
+
+enum Mutation {
+    private static let interesting: [UInt8] =
+        Array("\0\r\n\t \"\\<>()[],;:@=?.-_%&'/*#ä".utf8) + [0x80, 0xFF, 0x1B]
+
+    /// Damages a few places: bytes change, go, come, or a stretch is doubled.
+    static func apply(to bytes: inout [UInt8], using generator: inout SeededGenerator) {
+        for _ in 0..<Int.random(in: 1...6, using: &generator) {
+            guard !bytes.isEmpty else { return }
+            let position = Int.random(in: 0..<bytes.count, using: &generator)
+            let byte = interesting[Int.random(in: 0..<interesting.count, using: &generator)]
+            switch Int.random(in: 0..<5, using: &generator) {
+            case 0: bytes[position] = byte
+            case 1: bytes.remove(at: position)
+            case 2: bytes.insert(byte, at: position)
+            case 3:
+                let end = min(bytes.count, position + Int.random(in: 1...40, using: &generator))
+                bytes.insert(contentsOf: bytes[position..<end], at: position)
+            default:
+                bytes.removeSubrange(
+                    position..<min(bytes.count, position + Int.random(in: 1...20, using: &generator))
+                )
+            }
+        }
+    }
+}

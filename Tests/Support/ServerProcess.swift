@@ -1,0 +1,132 @@
+// A server that a test starts for itself. It dies with the test program, however that ends.
+
+package import Foundation
+import Glibc
+import Synchronization
+
+/// A running child process, behind a shell that kills it when this program is gone.
+package final class ServerProcess: Sendable {
+    /// Why a server did not come up.
+    package struct Fault: Error, CustomStringConvertible {
+        package let description: String
+
+        /// Says why.
+        package init(description: String) { self.description = description }
+    }
+
+    /// The server's process id.
+    package let pid: Int32
+    private let shell: pid_t
+    /// Our end of the shell's standard input, whose closing is the sign to kill; nil once that was done.
+    private let leash: Mutex<Int32?>
+
+    /// Starts a program; its output goes to `log`.
+    package init(_ program: String, _ arguments: [String], log: URL) throws {
+        let script = """
+            log=$1; shift
+            "$@" </dev/null >"$log" 2>&1 & child=$!
+            echo $child >&0
+            read -r _
+            kill -KILL $child
+            wait $child
+            """
+        var ends: [Int32] = [-1, -1]
+        // Closed in children: another server's leash in this one's hands would keep that one alive.
+        let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+        guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else {
+            throw Fault(description: "no descriptor is left")
+        }
+        defer { close(ends[1]) }
+        shell = try Self.spawn(
+            ["/bin/sh", "-c", script, "server", log.path, program] + arguments,
+            input: ends[1]
+        )
+        leash = Mutex(ends[0])
+        var answer = [UInt8](repeating: 0, count: 32)
+        let count = read(ends[0], &answer, answer.count)
+        let text = String(decoding: answer.prefix(max(0, count)), as: UTF8.self)
+        pid = Int32(text.trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0
+        guard pid > 0 else { throw Fault(description: "\(program) did not start") }
+    }
+
+    deinit { end() }
+
+    /// Foundation's `Process` would hand down the blocked signals of whatever thread it is called on, and with them a
+    /// shell that never hears of its child's end.
+    private static func spawn(_ words: [String], input: Int32) throws -> pid_t {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, input, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        var pointers: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
+        defer { for pointer in pointers { free(pointer) } }
+        pointers.append(nil)
+        var shell: pid_t = 0
+        let status = posix_spawn(&shell, words[0], &actions, &attributes, pointers, environ)
+        guard status == 0 else { throw Fault(description: "\(words[0]) does not start: \(status)") }
+        return shell
+    }
+
+    /// Whether the process still exists.
+    package var isRunning: Bool { Glibc.kill(pid, 0) == 0 }
+
+    /// Sends a signal to the server itself.
+    package func signal(_ number: Int32) { Glibc.kill(pid, number) }
+
+    /// Kills the server (SIGKILL) and returns when it is gone.
+    package func end() {
+        leash.withLock { leash in
+            guard let open = leash else { return }
+            close(open)
+            leash = nil
+            var status: Int32 = 0
+            waitpid(shell, &status, 0)
+        }
+    }
+
+    /// A port of 127.0.0.1 that was free a moment ago.
+    package static func freePort() throws -> Int {
+        let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        defer { close(socket) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let port = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic -> UInt16? in
+                guard bind(socket, generic, length) == 0, getsockname(socket, generic, &length) == 0
+                else { return nil }
+                return UnsafeRawPointer(generic).load(as: sockaddr_in.self).sin_port.bigEndian
+            }
+        }
+        guard let port else { throw Fault(description: "no port is free") }
+        return Int(port)
+    }
+
+    /// An empty folder of its own under the temporary one.
+    package static func makeFolder(_ name: String) throws -> URL {
+        let folder = FileManager.default.temporaryDirectory
+            .appendingPathComponent("commune-\(name)-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        return folder
+    }
+
+    /// Tries `isReady` every 20 ms for ten seconds, as long as the process runs; false when it never was.
+    package func waits(until isReady: () async -> Bool) async -> Bool {
+        for _ in 0..<500 where isRunning {
+            if await isReady() { return true }
+            // The server tells nobody when it is up, so it is asked again and again.
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+        return false
+    }
+}

@@ -1,0 +1,302 @@
+// A live SMTP server on loopback that plays the parts of a dialogue, one part a connection.
+
+import Foundation
+import NIOCore
+import NIOPosix
+import NIOSSL
+import NIOTLS
+import Synchronization
+
+/// The server's side of a dialogue.
+final class SMTPPeer: Sendable {
+    /// One line of a part.
+    enum Step: Sendable, Equatable {
+        /// The next line must begin with this, or match it as a regular expression when that begins with `~`.
+        case expectLine(String)
+        /// Everything up to the final dot; with its dots undone it must be the message that was handed in.
+        case expectMessage
+        /// The client must close.
+        case expectEnd
+        case send([UInt8])
+        /// Lets this much time pass on the clock of the delivery.
+        case wait(Duration)
+        case close
+        /// Ends the connection by a TCP reset.
+        case reset
+        /// Does the server's half of a TLS handshake.
+        case handshake
+        /// Reads nothing from here on.
+        case stall
+    }
+
+    /// What the dialogue did not foresee.
+    var faults: [String] { state.withLock { $0.faults } }
+    /// Connections that came.
+    var connections: Int { state.withLock { $0.connections } }
+    let port: Int
+
+    private struct State {
+        var parts: [[Step]]
+        var faults: [String] = []
+        var connections = 0
+        var tasks: [Task<Void, Never>] = []
+    }
+
+    private let state: Mutex<State>
+    private let clock: ManualClock
+    private let message: [UInt8]
+    private let listener: any Channel
+
+    /// Listens on a free port. More connections than parts are closed at once and are a fault.
+    init(_ parts: [[Step]], clock: ManualClock, message: [UInt8]) async throws {
+        state = Mutex(State(parts: parts))
+        self.clock = clock
+        self.message = message
+        let accepted = AsyncStream<any Channel>.makeStream()
+        listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(PeerHandler())
+                    accepted.continuation.yield(channel)
+                }
+            }
+            .bind(host: "127.0.0.1", port: 0)
+            .get()
+        port = listener.localAddress?.port ?? 0
+        let accepting = Task { [self] in
+            for await channel in accepted.stream { accept(channel) }
+        }
+        state.withLock { $0.tasks.append(accepting) }
+    }
+
+    /// Waits until every part that began has ended, then stops.
+    func finish() async {
+        try? await listener.close()
+        let tasks = state.withLock { $0.tasks.dropFirst() }
+        for task in tasks { await task.value }
+        state.withLock { $0.tasks.first?.cancel() }
+    }
+
+    private func accept(_ channel: any Channel) {
+        let (part, number) = state.withLock { state -> ([Step]?, Int) in
+            state.connections += 1
+            return (state.parts.isEmpty ? nil : state.parts.removeFirst(), state.connections)
+        }
+        guard let part else {
+            note("connection \(number) was not expected")
+            channel.close(promise: nil)
+            return
+        }
+        let task = Task { await play(part, on: channel, number) }
+        state.withLock { $0.tasks.append(task) }
+    }
+
+    private func note(_ fault: String) { state.withLock { $0.faults.append(fault) } }
+
+    private func play(_ part: [Step], on channel: any Channel, _ number: Int) async {
+        guard let events = try? await PeerHandler.events(of: channel) else {
+            note("connection \(number) ended before it began")
+            return
+        }
+        var input = PeerInput(events)
+        do {
+            for step in part { try await play(step, on: channel, &input) }
+        } catch {
+            note("connection \(number): \(error)")
+        }
+        try? await channel.close()
+    }
+
+    private func play(_ step: Step, on channel: any Channel, _ input: inout PeerInput) async throws {
+        switch step {
+        case .expectLine(let pattern):
+            let line = try await input.line()
+            guard Self.matches(line, pattern) else { throw PeerFault("expected “\(pattern)”, got “\(line)”") }
+        case .expectMessage:
+            let received = try await input.message()
+            guard received == message else {
+                throw PeerFault("the message differs: \(received.count) octets for \(message.count)")
+            }
+        case .expectEnd: try await input.end()
+        case .send(let bytes): try await channel.writeAndFlush(ByteBuffer(bytes: bytes))
+        case .wait(let time): await clock.advance(by: time)
+        case .close: try await channel.close()
+        case .reset:
+            let linger = linger(l_onoff: 1, l_linger: 0)
+            if let channel = channel as? any SocketOptionProvider {
+                try await channel.setSoLinger(linger).get()
+            }
+            try await channel.close()
+        case .handshake:
+            let tls = try await TestCertificates.shared.server
+            try await channel.eventLoop.submit {
+                let handler = NIOSSLServerHandler(context: tls)
+                try channel.pipeline.syncOperations.addHandler(handler, position: .first)
+            }.get()
+            try await input.handshake()
+        case .stall:
+            try await channel.setOption(.autoRead, value: false).get()
+            try await input.end()
+        }
+    }
+
+    private static func matches(_ line: String, _ pattern: String) -> Bool {
+        guard pattern.hasPrefix("~") else { return line.hasPrefix(pattern) }
+        return line.range(of: "^(?:\(pattern.dropFirst()))$", options: .regularExpression) != nil
+    }
+}
+
+/// Why a part could not be played.
+struct PeerFault: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// What happened on a connection.
+private enum PeerEvent: Sendable {
+    case bytes([UInt8])
+    case handshakeDone
+    case failed(String)
+}
+
+/// Hands a channel's events to a task.
+private final class PeerHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+    private let events = AsyncStream<PeerEvent>.makeStream()
+
+    static func events(of channel: any Channel) async throws -> AsyncStream<PeerEvent> {
+        try await channel.eventLoop.submit {
+            try channel.pipeline.syncOperations.handler(type: PeerHandler.self).events.stream
+        }.get()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        events.continuation.yield(.bytes([UInt8](unwrapInboundIn(data).readableBytesView)))
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted? = event as? TLSUserEvent { events.continuation.yield(.handshakeDone) }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        events.continuation.yield(.failed("\(error)"))
+    }
+
+    func channelInactive(context: ChannelHandlerContext) { events.continuation.finish() }
+}
+
+/// What the client sent, read piece by piece, each within ten seconds.
+private struct PeerInput {
+    private var iterator: AsyncStream<PeerEvent>.Iterator
+    private var buffer: [UInt8] = []
+
+    init(_ events: AsyncStream<PeerEvent>) { iterator = events.makeAsyncIterator() }
+
+    mutating func line() async throws -> String {
+        while true {
+            if let end = buffer.firstIndex(of: 0x0A) {
+                let line = buffer[...end]
+                buffer.removeFirst(line.count)
+                guard line.suffix(2) == [0x0D, 0x0A] else { throw PeerFault("a line ended without CRLF") }
+                return String(decoding: line.dropLast(2), as: UTF8.self)
+            }
+            try await more()
+        }
+    }
+
+    mutating func message() async throws -> [UInt8] {
+        let end = Array("\r\n.\r\n".utf8)
+        while true {
+            if buffer == end.suffix(3) { throw PeerFault("the message is empty") }
+            if let range = Data(buffer).range(of: Data(end)) {
+                let stuffed = buffer[..<(range.lowerBound + 2)]
+                buffer.removeFirst(range.upperBound)
+                return Self.unstuffed(stuffed)
+            }
+            try await more()
+        }
+    }
+
+    private static func unstuffed(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
+        var output: [UInt8] = []
+        var previous: UInt8 = 0x0A
+        for byte in bytes {
+            let isExtra = byte == UInt8(ascii: ".") && previous == 0x0A
+            if !isExtra { output.append(byte) }
+            previous = byte
+        }
+        return output
+    }
+
+    mutating func end() async throws {
+        while true {
+            switch await iterator.next() {
+            case nil, .failed: return
+            case .handshakeDone: continue
+            case .bytes(let bytes):
+                let text = String(decoding: bytes.prefix(80), as: UTF8.self)
+                guard text.hasPrefix("QUIT") else { throw PeerFault("expected the end, got “\(text)”") }
+            }
+        }
+    }
+
+    mutating func handshake() async throws {
+        switch await iterator.next() {
+        case .handshakeDone: return
+        case .failed(let reason): throw PeerFault("the handshake failed: \(reason)")
+        case .bytes: throw PeerFault("bytes in place of a handshake")
+        case nil: throw PeerFault("the client closed during the handshake")
+        }
+    }
+
+    private mutating func more() async throws {
+        switch await iterator.next() {
+        case .bytes(let bytes): buffer += bytes
+        case .failed(let reason): throw PeerFault(reason)
+        case .handshakeDone: return
+        case nil:
+            throw PeerFault(
+                "the client closed; “\(String(decoding: buffer.prefix(80), as: UTF8.self))” was left"
+            )
+        }
+    }
+}
+
+/// A certificate for `mail.example.test` and 127.0.0.1, made afresh for each run.
+struct TestCertificates: Sendable {
+    let server: NIOSSLContext
+    /// What a client has to trust.
+    let file: String
+
+    static var shared: TestCertificates { get async throws { try await made.value } }
+    private static let made = Task { try TestCertificates() }
+
+    private init() throws {
+        let folder = FileManager.default.temporaryDirectory
+            .appendingPathComponent("commune-tls-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder.appendingPathComponent("key.pem")) }
+        let (key, certificate) = (folder.path + "/key.pem", folder.path + "/certificate.pem")
+        let openssl = Process()
+        openssl.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
+        openssl.arguments = [
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+            "2",
+            "-subj", "/CN=mail.example.test", "-addext", "subjectAltName=DNS:mail.example.test,IP:127.0.0.1",
+            "-keyout", key, "-out", certificate,
+        ]
+        openssl.standardError = FileHandle.nullDevice
+        try openssl.run()
+        openssl.waitUntilExit()
+        let chain = try NIOSSLCertificate.fromPEMFile(certificate).map {
+            NIOSSLCertificateSource.certificate($0)
+        }
+        let privateKey = try NIOSSLPrivateKeySource.privateKey(NIOSSLPrivateKey(file: key, format: .pem))
+        server = try NIOSSLContext(
+            configuration: .makeServerConfiguration(certificateChain: chain, privateKey: privateKey)
+        )
+        file = certificate
+    }
+}
