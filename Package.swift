@@ -129,6 +129,31 @@ let package = Package(
             ]
         ),
         program("Commune", ["Store", "Queue", "Database", "Platform", arguments, log]),
+        .target(
+            name: "TestSupport",
+            dependencies: ["Database", "Platform", log],
+            path: "Tests/Support",
+            swiftSettings: settings
+        ),
+        tests("PlatformTests", ["Platform"]),
+        tests("MailTests", ["Mail"]),
+        tests("DatabaseTests", ["Database", "Platform", "TestSupport", lifecycle, log]),
+        tests("RedisTests", ["Redis", "Platform", "TestSupport", lifecycle, log]),
+        tests("DNSTests", ["DNS", "Platform", "TestSupport", log]),
+        tests("QueueTests", ["Queue", "Store", "Database", "Redis", "Platform", "TestSupport", log]),
+        tests("StoreTests", ["Store", "Queue", "Database", "Mail", "Platform", "TestSupport", log]),
+        tests(
+            "APITests",
+            [
+                "API", "Store", "Queue", "Database", "Redis", "Mail", "Platform", "TestSupport", hummingbird,
+                .product(name: "HummingbirdTesting", package: "hummingbird"), httpTypes, nio, log,
+            ]
+        ),
+        tests(
+            "WorkerTests",
+            ["Worker", "Mail", "DNS", "Platform", "TestSupport", nio, nioPosix, nioSSL, log],
+            resources: [.copy("Dialogues")]
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

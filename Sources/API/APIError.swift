@@ -21,6 +21,8 @@ struct APIError: Error, Sendable {
     let message: String
     var details: [Detail] = []
     var headers: HTTPFields = [:]
+    /// What went wrong on our side: for the log, never for the caller.
+    var cause: String?
 
     init(_ status: HTTPResponse.Status, _ message: String, details: [Detail] = []) {
         self.status = status
@@ -78,13 +80,12 @@ extension APIError {
                 error.status == .notFound ? "No such route" : error.body ?? error.status.reasonPhrase
             )
         case is CancellationError: self = .unavailable
-        default:
-            self.init(
-                .internalServerError,
-                "Something went wrong on our side. Quote the X-Request-ID to your operator."
-            )
+        default: self.init(.internalServerError, Self.ourFault)
         }
+        if status.code >= 500, cause == nil { cause = "\(error)" }
     }
+
+    private static let ourFault = "Something went wrong on our side. Quote the X-Request-ID to your operator."
 
     private init(_ fault: StoreFault) {
         switch fault {
@@ -99,10 +100,7 @@ extension APIError {
         if error.isTransient {
             self = .unavailable
         } else {
-            self.init(
-                .internalServerError,
-                "Something went wrong on our side. Quote the X-Request-ID to your operator."
-            )
+            self.init(.internalServerError, Self.ourFault)
         }
     }
 

@@ -6,7 +6,9 @@ import Logging
 import NIOCore
 import Platform
 
-/// Every route: what it needs, and where it goes. Tests walk this table, so that a new route cannot escape them.
+/// Every route: what it needs, and where it goes.
+///
+/// Tests walk this table, so that a new route cannot escape them.
 let routeTable: [Route] = [
     Route(.get, "/healthz", .open, Health.live),
     Route(.get, "/readyz", .open, Health.ready),

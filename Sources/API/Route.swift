@@ -43,25 +43,30 @@ struct Route: Sendable {
 
     /// Key, scope, rate, body, function: in the order in which a refusal must be given.
     func respond(to request: Request, _ context: APIContext, _ backend: Backend) async throws -> Response {
-        let admission = try await admit(request, backend)
-        let body = try await collectBody(of: request)
-        let call = Call(
-            request: request,
-            context: context,
-            body: body,
-            admitted: admission?.caller,
-            backend: backend
-        )
-        var response = try await function(call).response()
-        admission?.rate?.write(to: &response.headers)
-        return response
+        if access == .open { return try await answer(request, context, nil, backend) }
+        let caller = try await backend.authenticate(request)
+        let rate = try await backend.limiter?.admit(caller.key)
+        do {
+            if case .scope(let scope) = access, !caller.mayUse(scope) { throw APIError.missingScope(scope) }
+            var response = try await answer(request, context, caller, backend)
+            rate?.write(to: &response.headers)
+            return response
+        } catch {
+            var refusal = APIError(error)
+            rate?.write(to: &refusal.headers)
+            throw refusal
+        }
     }
 
-    private func admit(_ request: Request, _ backend: Backend) async throws -> Admission? {
-        if access == .open { return nil }
-        let caller = try await backend.authenticate(request)
-        if case .scope(let scope) = access, !caller.mayUse(scope) { throw APIError.missingScope(scope) }
-        return Admission(caller: caller, rate: try await backend.limiter?.admit(caller.key))
+    private func answer(
+        _ request: Request,
+        _ context: APIContext,
+        _ caller: Caller?,
+        _ backend: Backend
+    ) async throws -> Response {
+        let body = try await collectBody(of: request)
+        let call = Call(request: request, context: context, body: body, admitted: caller, backend: backend)
+        return try await function(call).response()
     }
 
     private func collectBody(of request: Request) async throws -> ByteBuffer {
@@ -79,12 +84,6 @@ struct Route: Sendable {
         }
         return body
     }
-}
-
-/// Who was let in, and what is left of the rate.
-struct Admission: Sendable {
-    let caller: Caller
-    let rate: RateState?
 }
 
 extension Request {

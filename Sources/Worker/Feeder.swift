@@ -5,17 +5,19 @@ import Database
 import Logging
 import Platform
 import Queue
-import Redis
+import ServiceLifecycle
 import Synchronization
 
 /// Feeds the schedule of one queue.
-final class Feeder: Sendable {
+final class Feeder: Service {
     /// Of each lane and priority, one more than its window holds, so that a full window is known to have more behind it.
     private static let window = 501
     private static let lanesPerSweep = 200
     private static let hungryMax = 100
     private static let pushMax = 500
 
+    /// Notified when a lane's window ran low.
+    let hungry = Signal()
     private let queue: String
     private let database: Database
     private let schedule: Schedule
@@ -27,6 +29,17 @@ final class Feeder: Sendable {
         self.database = database
         self.schedule = schedule
         self.horizon = horizon
+    }
+
+    /// Refills windows as they run low; the sweep is a chore.
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await self.hungry.wait(atMost: .seconds(5))
+                // What cannot be done now, Redis or PostgreSQL being away, the sweep does later.
+                try? await self.refill()
+            }
+        }
     }
 
     /// Walks some lanes further, from the first again when the last was reached.

@@ -86,11 +86,10 @@ final class Finisher: Sendable {
             let ended = try await commit(batch, alone: effects)
             pusher.push(batch.filter { ended[$0.job.id] != nil }.flatMap(\.completion.tickets))
             try await settle(batch, ended)
-        } catch let error as Schedule.NotStanding {
-            logger.debug(
-                "The schedule was lost; ended jobs are forgotten with it.",
-                metadata: ["error": "\(error)"]
-            )
+        } catch is Schedule.NotStanding {
+            logger.debug("The schedule was lost; ended jobs are forgotten with it.")
+        } catch let error as DatabaseError where !error.isTransient {
+            await flushApart(batch, after: error)
         } catch {
             // Nothing was committed, or Redis was not told: the leases expire, and the reaper puts it right.
             logger.error(
@@ -98,6 +97,25 @@ final class Finisher: Sendable {
                 metadata: ["queue": "\(queue)", "jobs": "\(batch.count)", "error": "\(error)"]
             )
         }
+    }
+
+    /// PostgreSQL refused what one of them wrote: the others must not suffer, and that one must not try for ever.
+    private func flushApart(
+        _ batch: [(job: ClaimedJob, token: String?, completion: Completion)],
+        after error: DatabaseError
+    ) async {
+        guard batch.count == 1, let item = batch.first else {
+            for item in batch { await flush([item], alone: nil) }
+            return
+        }
+        logger.error(
+            "The end of a job was refused; the attempt counts as failed.",
+            metadata: ["queue": "\(queue)", "job.id": "\(item.job.id)", "error": "\(error)"]
+        )
+        // If that cannot be written either, the lease expires, and crashes are counted.
+        if item.completion.isRefusal { return }
+        let failed = Completion(outcome: .retry(after: .seconds(60), error: "\(error)"), isRefusal: true)
+        await flush([(item.job, item.token, failed)], alone: nil)
     }
 
     private struct Ended {

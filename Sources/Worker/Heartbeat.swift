@@ -14,38 +14,32 @@ struct Heartbeat: Service {
     let processors: [Processor]
     let database: Database
     let schedule: Schedule
+    let control: ScheduleControl
     let leaseLength: Duration
     let rowInterval: Duration
     let logger: Logger
 
-    /// Beats until every processor has ended, which is after the shutdown's grace, and then takes its row away.
+    /// Beats until it is told to stop, which is after the processors have ended, and then takes its row away.
     func run() async throws {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await beat(every: leaseLength / 3) { try await renewLeases() } }
-            group.addTask { await beat(every: rowInterval) { try await renewRow() } }
-            await group.waitForAll()
+        await cancelWhenGracefulShutdown {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await self.beat(every: self.leaseLength / 3) { try await self.renewLeases() } }
+                group.addTask { await self.beat(every: self.rowInterval) { try await self.renewRow() } }
+                await group.waitForAll()
+            }
         }
         // Best effort: an old row is swept.
         _ = try? await database.query(.worker, "DELETE FROM workers WHERE id = \(worker)")
     }
 
     private func beat(every interval: Duration, _ body: () async throws -> Void) async {
-        while !Task.isCancelled,
-            !(Task.isShuttingDownGracefully && processors.allSatisfy { $0.running.count == 0 })
-        {
+        while !Task.isCancelled {
             do {
                 try await body()
             } catch {
                 logger.debug("A heartbeat was missed.", metadata: ["error": "\(error)"])
             }
-            // A quick look often, so that the end is noticed, but the beat only at its time.
-            let next = ContinuousClock.now + interval
-            while ContinuousClock.now < next,
-                !Task.isShuttingDownGracefully || processors.contains(where: { $0.running.count > 0 })
-            {
-                try? await Task.sleep(for: min(interval, .milliseconds(200)))
-                if Task.isCancelled { return }
-            }
+            try? await Task.sleep(for: interval)  // ends early when cancelled, and so does the loop
         }
     }
 
@@ -57,11 +51,22 @@ struct Heartbeat: Service {
             let leased = renewed.compactMap { job in job.token.map { (job: job, token: $0) } }
             for start in stride(from: 0, to: leased.count, by: 500) {
                 let some = leased[start..<min(start + 500, leased.count)]
-                let kept = try await schedule.extend(
-                    some.map { ($0.job.job.id, $0.token) },
-                    queue: processor.work.queue,
-                    length: leaseLength
-                )
+                let kept: [Bool]
+                do {
+                    kept = try await schedule.extend(
+                        some.map { ($0.job.job.id, $0.token) },
+                        queue: processor.work.queue,
+                        length: leaseLength
+                    )
+                } catch is Schedule.NotStanding {
+                    // A processor without a free slot does not look, and would not notice.
+                    await control.setUp(
+                        processor.work.queue,
+                        adopting: processor.running,
+                        leaseLength: leaseLength
+                    )
+                    break
+                }
                 // A lost lease: somebody else runs the job now, and nothing this attempt does would count.
                 for (job, isKept) in zip(some, kept) where !isKept { job.job.task?.cancel() }
             }

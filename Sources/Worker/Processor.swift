@@ -147,12 +147,19 @@ final class Processor: Service {
     private func attempt(_ job: ClaimedJob, _ progress: Progress) async {
         let completion: Completion
         do {
-            completion = try await work.attempt(job, progress)
+            completion = job.kind == work.queue ? try await work.attempt(job, progress) : notKnown(job)
         } catch {
             completion = await failure(of: job, error)
         }
         // The lease may have been renewed under another token since the schedule was rebuilt.
         await finisher.finish(job, token: running.token(of: job), completion)
+    }
+
+    /// Written by a newer version: a worker of that version shall have it.
+    private func notKnown(_ job: ClaimedJob) -> Completion {
+        Completion(
+            outcome: .snooze(after: .seconds(30), reason: "This worker does not know jobs of kind \(job.kind).")
+        )
     }
 
     private func failure(of job: ClaimedJob, _ error: any Error) async -> Completion {

@@ -24,8 +24,7 @@ struct Waker: Service {
                 switch event {
                 case .message(let channel, _):
                     wakes[channel]?.notify()
-                    // What the refill cannot do now, the sweep does.
-                    try? await feeds[channel]?.refill()
+                    feeds[channel]?.hungry.notify()
                 case .subscribed, .lost:
                     // Something may have been announced while nobody listened.
                     for wake in wakes.values { wake.notify() }

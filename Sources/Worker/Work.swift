@@ -38,6 +38,8 @@ struct Completion: Sendable {
     var effects: Effects = .statements([])
     /// Jobs that the effects insert, to be pushed after the commit.
     var tickets: [Ticket] = []
+    /// It says that the effects of another completion were refused.
+    var isRefusal = false
 }
 
 /// A failure that the processor must not answer with another try.
@@ -50,8 +52,9 @@ enum WorkFault: Error {
 final class Progress: Sendable {
     private let irrevocable = Atomic<Bool>(false)
 
-    /// From here on the effect may have happened, and handing the job back would do it twice. At shutdown such an
-    /// attempt is left to its lease.
+    /// From here on the effect may have happened, and handing the job back would do it twice.
+    ///
+    /// At shutdown such an attempt is left to its lease.
     func passPointOfNoReturn() { irrevocable.store(true, ordering: .releasing) }
 
     /// The remote side has refused or answered; the attempt is in our hands again.

@@ -80,7 +80,7 @@ struct Worker {
                 configuration
             )
         }
-        // Shut down in reverse: processors first, then what they need to end well.
+        // Shut down in reverse, one after the other: processors first, then what they need to end well.
         services =
             [
                 database, redis, pusher,
@@ -89,17 +89,19 @@ struct Worker {
                     processors: processors,
                     database: database,
                     schedule: schedule,
+                    control: control,
                     leaseLength: configuration.leaseLength,
                     rowInterval: configuration.rowInterval,
                     logger: logger
                 ),
                 Chores(chores: chores + [Self.purge(database)], database: database, logger: logger),
                 Waker(redis: redis, schedule: schedule, processors: processors, feeders: feeders),
-            ] + processors
+            ] + Array(feeders.values) + [Processors(processors: processors)]
     }
 
-    /// A Redis that evicts keys would lose parts of the schedule at random; better no start than that. One out of
-    /// reach refuses nothing.
+    /// Refuses to start on a Redis that evicts keys: it would lose parts of the schedule at random.
+    ///
+    /// One that is out of reach refuses nothing.
     func refuseEvictingRedis() async throws {
         guard let policy = try? await redis.memoryPolicy(), policy != "noeviction" else { return }
         throw RefusedStart.evictingRedis(policy: policy)
@@ -131,6 +133,18 @@ struct Worker {
                     "DELETE FROM workers WHERE seen_at < now() - interval '1 hour'",
                 ]
             )
+        }
+    }
+}
+
+/// All processors as one service: at shutdown every queue stops leasing at once, and their graces run together.
+private struct Processors: Service {
+    let processors: [Processor]
+
+    func run() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for processor in processors { group.addTask { try await processor.run() } }
+            try await group.waitForAll()
         }
     }
 }

@@ -1,7 +1,6 @@
 import Database
 import Foundation
 import Platform
-import Synchronization
 import Testing
 
 @Suite("A few connections serve many tasks")
@@ -40,19 +39,21 @@ struct PoolTests {
     @Test("calls are served in the order in which they came")
     func firstComeFirstServed() async throws {
         try await withDatabase({ $0.connectionsMax = 1 }) { database in
-            let order = Mutex<[Int]>([])
-            try await database.transaction(.owner) { transaction in
+            let tasks = try await database.transaction(.owner) { transaction in
                 try await transaction.query("SELECT 1")
+                var tasks: [Task<Rows, any Error>] = []
                 for number in 0..<20 {
-                    Task {
-                        try await database.query(.owner, "INSERT INTO counts VALUES (\(Int32(number)), 0)")
-                        order.withLock { $0.append(number) }
-                    }
+                    tasks.append(
+                        Task {
+                            try await database.query(.owner, "INSERT INTO counts VALUES (\(Int32(number)), 0)")
+                        }
+                    )
                     // Each must stand in line before the next comes.
                     try await Task.sleep(for: .milliseconds(5))
                 }
+                return tasks
             }
-            while order.withLock({ $0.count }) < 20 { try await Task.sleep(for: .milliseconds(5)) }
+            for task in tasks { _ = try await task.value }
             // Read from the table's physical order, as the tasks' own resuming may be reordered.
             let ids = try await database.query(.owner, "SELECT id FROM counts ORDER BY ctid").map {
                 try $0("id") as Int

@@ -20,7 +20,7 @@ struct TransactionTests {
             #expect(results.map(\.affected) == [1, 1, 1, 1])
             #expect(try results[1].first?("n") == 10)
             #expect(try results[3].first?("n") == 11)
-            #expect(try await database.batch(.owner, []).isEmpty)
+            #expect(try await database.batch(.owner, []).count == 0)
         }
     }
 
@@ -38,7 +38,8 @@ struct TransactionTests {
                 )
             }
             #expect(error == .unique(constraint: "counts_pkey"))
-            #expect(try await database.query(.owner, "SELECT * FROM counts").isEmpty)
+            let left = try await database.query(.owner, "SELECT * FROM counts")
+            #expect(left.count == 0)
         }
     }
 
@@ -83,7 +84,8 @@ struct TransactionTests {
                 return try rows[1].first?("s") ?? 0 as Int
             }
             #expect(sum == 3)
-            #expect(try await database.query(.owner, "SELECT * FROM counts").count == 2)
+            let left = try await database.query(.owner, "SELECT * FROM counts")
+            #expect(left.count == 2)
         }
     }
 
@@ -96,7 +98,8 @@ struct TransactionTests {
                     throw Deliberate()
                 }
             }
-            #expect(try await database.query(.owner, "SELECT * FROM counts").isEmpty)
+            let left = try await database.query(.owner, "SELECT * FROM counts")
+            #expect(left.count == 0)
         }
     }
 
@@ -113,7 +116,8 @@ struct TransactionTests {
                 Issue.record("expected 25P02, got \(String(describing: error))")
                 return
             }
-            #expect(try await database.query(.owner, "SELECT * FROM counts").isEmpty)
+            let left = try await database.query(.owner, "SELECT * FROM counts")
+            #expect(left.count == 0)
         }
     }
 
@@ -127,7 +131,8 @@ struct TransactionTests {
                 }
             }
             #expect(await failure { try await task.value } == .cancelled)
-            #expect(try await database.query(.owner, "SELECT * FROM counts").isEmpty)
+            let left = try await database.query(.owner, "SELECT * FROM counts")
+            #expect(left.count == 0)
         }
     }
 
@@ -180,7 +185,8 @@ struct TransactionTests {
             #expect(try await seen(.lookup) == [])
             #expect(try await seen(.worker) == [1, 2])
             try await database.transaction(.tenant(other)) { transaction in
-                #expect(try await transaction.query("SELECT id FROM notes").count == 1)
+                let left = try await transaction.query("SELECT id FROM notes")
+                #expect(left.count == 1)
                 let error = await failure {
                     try await transaction.query(
                         "INSERT INTO notes (id, org_id, text) VALUES (3, \(one), 'stolen')"

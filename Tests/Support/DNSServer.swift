@@ -10,15 +10,34 @@ package final class DNSServer: Sendable {
     private let folder: URL
     private let process: Mutex<ServerProcess?>
 
-    /// Starts one. `records` are lines such as `example.test. 300 IN MX 10 mail.example.test.`; `forwarding` sends whole
+    /// Starts one.
+    ///
+    /// `records` are lines such as `example.test. 300 IN MX 10 mail.example.test.`; `forwarding` sends whole
     /// zones to another `address@port`.
     package init(_ records: [String], forwarding: [String: String] = [:]) async throws {
-        folder = try ServerProcess.makeFolder("dns")
-        port = try ServerProcess.freePort()
-        process = Mutex(nil)
-        let text = Self.configuration(records, forwarding, port: port, folder: folder)
-        try text.write(to: file, atomically: true, encoding: .utf8)
-        try await start()
+        let folder = try ServerProcess.makeFolder("dns")
+        let (port, started) = try await ServerProcess.onFreePort { port in
+            try Self.configuration(records, forwarding, port: port, folder: folder)
+                .write(to: folder.appendingPathComponent("unbound.conf"), atomically: true, encoding: .utf8)
+            return try await Self.launch(in: folder)
+        }
+        self.folder = folder
+        self.port = port
+        process = Mutex(started)
+    }
+
+    private static func launch(in folder: URL) async throws -> ServerProcess {
+        let log = folder.appendingPathComponent("log")
+        let file = folder.appendingPathComponent("unbound.conf")
+        let started = try ServerProcess("/usr/sbin/unbound", ["-d", "-p", "-c", file.path], log: log)
+        let isUp = await started.waits {
+            (try? String(contentsOf: log, encoding: .utf8))?.contains("start of service") == true
+        }
+        guard isUp else {
+            let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
+            throw ServerProcess.Fault(description: "unbound did not start: \(text.suffix(500))")
+        }
+        return started
     }
 
     deinit {
@@ -28,22 +47,12 @@ package final class DNSServer: Sendable {
 
     /// Starts it again after `kill()`.
     package func start() async throws {
-        let log = folder.appendingPathComponent("log")
-        let started = try ServerProcess("/usr/sbin/unbound", ["-d", "-p", "-c", file.path], log: log)
+        let started = try await Self.launch(in: folder)
         process.withLock { $0 = started }
-        let isUp = await started.waits {
-            (try? String(contentsOf: log, encoding: .utf8))?.contains("start of service") == true
-        }
-        guard isUp else {
-            let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
-            throw ServerProcess.Fault(description: "unbound did not start: \(text.suffix(500))")
-        }
     }
 
     /// SIGKILL.
     package func kill() { process.withLock { $0?.end() } }
-
-    private var file: URL { folder.appendingPathComponent("unbound.conf") }
 
     private static func configuration(
         _ records: [String],

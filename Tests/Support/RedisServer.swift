@@ -15,18 +15,39 @@ package final class RedisServer: Sendable {
     /// Where it listens, without user or database.
     package var url: String { "redis://127.0.0.1:\(port)" }
 
-    /// Starts one; `arguments` follow our own on the command line. With `usesTLS` they must name certificate and key.
+    /// Starts one; `arguments` follow our own on the command line.
+    ///
+    /// With `usesTLS` they must name certificate and key.
     package init(_ arguments: [String] = [], usesTLS: Bool = false) async throws {
-        folder = try ServerProcess.makeFolder("redis")
-        port = try ServerProcess.freePort()
-        let listening = usesTLS ? ["--port", "0", "--tls-port", "\(port)"] : ["--port", "\(port)"]
-        let ours = [
+        let folder = try ServerProcess.makeFolder("redis")
+        let (port, started) = try await ServerProcess.onFreePort { port in
+            let words = Self.words(port, usesTLS, folder) + arguments
+            return (words, try await Self.launch(words, in: folder))
+        }
+        self.folder = folder
+        self.port = port
+        self.arguments = started.0
+        process = Mutex(started.1)
+    }
+
+    private static func words(_ port: Int, _ usesTLS: Bool, _ folder: URL) -> [String] {
+        (usesTLS ? ["--port", "0", "--tls-port", "\(port)"] : ["--port", "\(port)"]) + [
             "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
             "--maxmemory-policy", "noeviction", "--dir", folder.path,
         ]
-        self.arguments = listening + ours + arguments
-        process = Mutex(nil)
-        try await start()
+    }
+
+    private static func launch(_ arguments: [String], in folder: URL) async throws -> ServerProcess {
+        let log = folder.appendingPathComponent("log")
+        let started = try ServerProcess("redis-server", arguments, log: log)
+        let isUp = await started.waits {
+            (try? String(contentsOf: log, encoding: .utf8))?.contains("Ready to accept connections") == true
+        }
+        guard isUp else {
+            let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
+            throw ServerProcess.Fault(description: "redis-server did not start: \(text.suffix(500))")
+        }
+        return started
     }
 
     deinit {
@@ -36,16 +57,8 @@ package final class RedisServer: Sendable {
 
     /// Starts it again after `kill()`, on the same port and empty.
     package func start() async throws {
-        let log = folder.appendingPathComponent("log")
-        let started = try ServerProcess("redis-server", arguments, log: log)
+        let started = try await Self.launch(arguments, in: folder)
         process.withLock { $0 = started }
-        let isUp = await started.waits {
-            (try? String(contentsOf: log, encoding: .utf8))?.contains("Ready to accept connections") == true
-        }
-        guard isUp else {
-            let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
-            throw ServerProcess.Fault(description: "redis-server did not start: \(text.suffix(500))")
-        }
     }
 
     /// SIGKILL; all is lost.
@@ -59,8 +72,9 @@ package final class RedisServer: Sendable {
 
     private static let shared = Task { try await RedisServer() }
 
-    /// The server that tests share which neither flush nor break it: `TEST_REDIS_URL`, or a private one. Use key
-    /// prefixes of your own.
+    /// The server that tests share which neither flush nor break it: `TEST_REDIS_URL`, or a private one.
+    ///
+    /// Use key prefixes of your own.
     package static func sharedURL() async throws -> String {
         if let url = ProcessInfo.processInfo.environment["TEST_REDIS_URL"], !url.isEmpty { return url }
         return try await shared.value.url

@@ -93,6 +93,18 @@ package final class ServerProcess: Sendable {
         }
     }
 
+    /// Starts a server on a free port, on another one where somebody took the first in between.
+    package static func onFreePort<Server>(
+        _ start: (Int) async throws -> Server
+    ) async throws -> (port: Int, server: Server) {
+        for _ in 0..<2 {
+            let port = try freePort()
+            if let server = try? await start(port) { return (port, server) }
+        }
+        let port = try freePort()
+        return (port, try await start(port))
+    }
+
     /// A port of 127.0.0.1 that was free a moment ago.
     package static func freePort() throws -> Int {
         let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)

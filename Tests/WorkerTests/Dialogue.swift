@@ -4,7 +4,7 @@
 //   to: a@example.test b@example.test      the recipients of each try (default a@example.test)
 //   from: a@example.test                   empty for <>
 //   route: smtps://…@HOST?tls=…            HOST stands for the peer (default HOST alone)
-//   message: dots | big | 8bit | OCTETS    (default: a short one)
+//   message: dots | 8bit | OCTETS    (default: a short one)
 //   utf8: yes                              the header needs SMTPUTF8
 //   trust: yes                             tls=require trusts the peer's certificate
 //   tries: 2                               one after the other
@@ -17,7 +17,8 @@
 //   RAW: 250-a\n250 b\r\n                  the peer sends exactly this
 //   C: MAIL FROM:                          the client's next line begins so; ~ begins a regular expression
 //   MESSAGE, END                           the client sends the message; closes
-//   WAIT 9m, CLOSE, RESET, TLS, STALL
+//   TLS, TLSFAIL                          the peer's half of a handshake; one that the client must break off
+//   WAIT 9m, STALL 4m, CLOSE, RESET        time passes; time passes while nothing is read
 
 import Foundation
 import Testing
@@ -108,13 +109,14 @@ struct Dialogue: Sendable, CustomTestStringConvertible {
         if line.hasPrefix("C: ") { return .expectLine(String(line.dropFirst(3))) }
         if line.hasPrefix("RAW: ") { return .send(unescaped(line.dropFirst(5))) }
         if line.hasPrefix("WAIT "), let time = duration(line.dropFirst(5)) { return .wait(time) }
+        if line.hasPrefix("STALL "), let time = duration(line.dropFirst(6)) { return .stall(time) }
         return switch line {
         case "MESSAGE": .expectMessage
         case "END": .expectEnd
         case "CLOSE": .close
         case "RESET": .reset
         case "TLS": .handshake
-        case "STALL": .stall
+        case "TLSFAIL": .failHandshake
         default: nil
         }
     }

@@ -25,8 +25,10 @@ final class SMTPPeer: Sendable {
         case reset
         /// Does the server's half of a TLS handshake.
         case handshake
-        /// Reads nothing from here on.
-        case stall
+        /// Does the server's half of a handshake that the client must break off.
+        case failHandshake
+        /// Reads nothing while this much time passes.
+        case stall(Duration)
     }
 
     /// What the dialogue did not foresee.
@@ -55,6 +57,8 @@ final class SMTPPeer: Sendable {
         let accepted = AsyncStream<any Channel>.makeStream()
         listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            // Nothing is read before the part says whether it is TLS.
+            .childChannelOption(.autoRead, value: false)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(PeerHandler())
@@ -100,8 +104,21 @@ final class SMTPPeer: Sendable {
             return
         }
         var input = PeerInput(events)
+        let late = channel.eventLoop.scheduleTask(in: .seconds(20)) {
+            self.note("connection \(number) took too long")
+            channel.close(promise: nil)
+        }
+        defer { late.cancel() }
         do {
-            for step in part { try await play(step, on: channel, &input) }
+            for (index, step) in part.enumerated() {
+                let isTLSNext = part.dropFirst(index + 1).first.map { [.handshake, .failHandshake].contains($0) }
+                // The client begins the handshake when it has read this step's reply.
+                if isTLSNext == true { try await channel.setOption(.autoRead, value: false).get() }
+                if index == 0, ![.handshake, .failHandshake].contains(step), isTLSNext != true {
+                    try await channel.setOption(.autoRead, value: true).get()
+                }
+                try await play(step, on: channel, &input)
+            }
         } catch {
             note("connection \(number): \(error)")
         }
@@ -121,7 +138,7 @@ final class SMTPPeer: Sendable {
         case .expectEnd: try await input.end()
         case .send(let bytes): try await channel.writeAndFlush(ByteBuffer(bytes: bytes))
         case .wait(let time): await clock.advance(by: time)
-        case .close: try await channel.close()
+        case .close: try? await channel.close()
         case .reset:
             let linger = linger(l_onoff: 1, l_linger: 0)
             if let channel = channel as? any SocketOptionProvider {
@@ -129,16 +146,28 @@ final class SMTPPeer: Sendable {
             }
             try await channel.close()
         case .handshake:
-            let tls = try await TestCertificates.shared.server
-            try await channel.eventLoop.submit {
-                let handler = NIOSSLServerHandler(context: tls)
-                try channel.pipeline.syncOperations.addHandler(handler, position: .first)
-            }.get()
+            try await startTLS(on: channel)
             try await input.handshake()
-        case .stall:
+        case .failHandshake:
+            try await startTLS(on: channel)
+            if (try? await input.handshake()) != nil { throw PeerFault("the handshake should have failed") }
+        case .stall(let time):
             try await channel.setOption(.autoRead, value: false).get()
-            try await input.end()
+            // Until the buffers between client and peer are full, which nobody can see.
+            try await Task.sleep(for: .milliseconds(500))
+            await clock.advance(by: time)
+            try await channel.setOption(.autoRead, value: true).get()
+            await input.drain()
         }
+    }
+
+    private func startTLS(on channel: any Channel) async throws {
+        let tls = try await TestCertificates.shared.server
+        try await channel.eventLoop.submit {
+            let handler = NIOSSLServerHandler(context: tls)
+            try channel.pipeline.syncOperations.addHandler(handler, position: .first)
+        }.get()
+        try await channel.setOption(.autoRead, value: true).get()
     }
 
     private static func matches(_ line: String, _ pattern: String) -> Bool {
@@ -187,7 +216,7 @@ private final class PeerHandler: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) { events.continuation.finish() }
 }
 
-/// What the client sent, read piece by piece, each within ten seconds.
+/// What the client sent, read piece by piece.
 private struct PeerInput {
     private var iterator: AsyncStream<PeerEvent>.Iterator
     private var buffer: [UInt8] = []
@@ -232,18 +261,24 @@ private struct PeerInput {
 
     mutating func end() async throws {
         while true {
-            switch await iterator.next() {
+            switch await iterator.next(isolation: #isolation) {
             case nil, .failed: return
             case .handshakeDone: continue
             case .bytes(let bytes):
                 let text = String(decoding: bytes.prefix(80), as: UTF8.self)
+                // A handshake that the peer did not take part in.
+                if bytes.first == 0x16 { continue }
                 guard text.hasPrefix("QUIT") else { throw PeerFault("expected the end, got “\(text)”") }
             }
         }
     }
 
+    mutating func drain() async {
+        while await iterator.next(isolation: #isolation) != nil {}
+    }
+
     mutating func handshake() async throws {
-        switch await iterator.next() {
+        switch await iterator.next(isolation: #isolation) {
         case .handshakeDone: return
         case .failed(let reason): throw PeerFault("the handshake failed: \(reason)")
         case .bytes: throw PeerFault("bytes in place of a handshake")
@@ -252,7 +287,7 @@ private struct PeerInput {
     }
 
     private mutating func more() async throws {
-        switch await iterator.next() {
+        switch await iterator.next(isolation: #isolation) {
         case .bytes(let bytes): buffer += bytes
         case .failed(let reason): throw PeerFault(reason)
         case .handshakeDone: return

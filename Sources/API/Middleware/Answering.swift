@@ -27,7 +27,7 @@ struct Answering: RouterMiddleware {
                     "A request failed.",
                     metadata: [
                         "request.id": "\(context.requestID)", "route": "\(context.endpointPath ?? "-")",
-                        "error": "\(error)",
+                        "error": "\(refusal.cause ?? refusal.message)",
                     ]
                 )
             }

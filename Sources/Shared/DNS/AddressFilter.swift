@@ -89,8 +89,10 @@ package struct AddressFilter: Sendable {
         case refused
     }
 
-    /// Reads a URL's host, IPv6 with or without brackets. A host whose last label is a number is no name (the “ends
-    /// in a number” rule of the URL standard): `127.1`, `0x7f000001`, `2130706433` are refused.
+    /// Reads a URL's host, IPv6 with or without brackets.
+    ///
+    /// A host whose last label is a number is no name (the “ends in a number” rule of the URL standard):
+    /// `127.1`, `0x7f000001`, `2130706433` are refused.
     package static func host(_ text: some StringProtocol) -> Host {
         if text.hasPrefix("[") || text.contains(":") {
             let inner =

@@ -10,7 +10,9 @@ package enum IPAddress: Sendable, Hashable {
     case v6(UInt128)
 
     /// Reads a literal strictly: four decimal octets without leading zeros, or IPv6 without zone and brackets
-    /// (RFC 4291 §2.2). The odd spellings of `inet_aton` (`127.1`, `0x7f000001`, `017700000001`) are refused.
+    /// (RFC 4291 §2.2).
+    ///
+    /// The odd spellings of `inet_aton` (`127.1`, `0x7f000001`, `017700000001`) are refused.
     package init?(_ text: some StringProtocol) {
         let text = String(text)
         // A zero byte would end the C string early and hide what follows.
@@ -74,8 +76,9 @@ package struct Network: Sendable, Hashable, CustomStringConvertible {
     private let base: IPAddress
     private let prefix: Int
 
-    /// Reads CIDR notation, `10.0.0.0/8` or `fd00::/8`; a single address stands for itself. Bits behind the prefix
-    /// must be zero, since a set one is most often a slip.
+    /// Reads CIDR notation, `10.0.0.0/8` or `fd00::/8`; a single address stands for itself.
+    ///
+    /// Bits behind the prefix must be zero, since a set one is most often a slip.
     package init?(_ text: some StringProtocol) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count <= 2, let first = parts.first, let base = IPAddress(first) else { return nil }

@@ -26,7 +26,9 @@ package enum DNSRecord: Sendable, Hashable {
     case tlsa(usage: UInt8, selector: UInt8, matching: UInt8, data: [UInt8])
 }
 
-/// An answer that is final for now. Empty records mean that the name exists without this type.
+/// An answer that is final for now.
+///
+/// Empty records mean that the name exists without this type.
 package struct DNSAnswer: Sendable, Hashable {
     /// Records of the type that was asked for, at the end of any CNAMEs.
     package let records: [DNSRecord]
@@ -128,8 +130,9 @@ extension Resolver {
         try await lookup(name, type, options: LookupOptions(fresh: fresh, timeout: timeout))
     }
 
-    /// All addresses of a host, A before AAAA; empty when the name exists without any. A fault of one family counts
-    /// only when the other has nothing either.
+    /// All addresses of a host, A before AAAA; empty when the name exists without any.
+    ///
+    /// A fault of one family counts only when the other has nothing either.
     package func addresses(
         of host: String,
         options: LookupOptions = LookupOptions()

@@ -46,8 +46,9 @@ final class UnboundHandle {
         }
     }
 
-    /// Zones that libunbound answers itself and that `unblock-lan-zones` leaves alone. A chosen server is asked about
-    /// these too.
+    /// Zones that libunbound answers itself and that `unblock-lan-zones` leaves alone.
+    ///
+    /// A chosen server is asked about these too.
     private static let zonesAnsweredLocally = [
         "localhost.", "test.", "invalid.", "onion.", "127.in-addr.arpa.",
         "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",

@@ -6,7 +6,9 @@ import Foundation
 import Glibc
 import Platform
 
-/// Everything that only the thread touches. `@unchecked Sendable` to be handed, once, to that thread: its one owner.
+/// Everything that only the thread touches.
+///
+/// `@unchecked Sendable` to be handed, once, to that thread: its one owner.
 final class UnboundOwner: @unchecked Sendable {
     private struct Asked {
         let request: UnboundContext.Request

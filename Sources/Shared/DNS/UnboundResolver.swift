@@ -46,7 +46,7 @@ package final class UnboundResolver: Resolver {
         }
     }
 
-    /// Fresh look-ups at once, each of which has a context and two threads of its own.
+    /// Fresh look-ups under way at once; each has a context and two threads of its own.
     package static let freshMax = 8
 
     private let configuration: Configuration
@@ -73,17 +73,26 @@ package final class UnboundResolver: Resolver {
         }
         let timeout = options.timeout ?? configuration.timeout
         guard options.fresh else { return try await cached.lookup(question, type, timeout: timeout) }
+        let deadline = ContinuousClock.now + timeout
+        while !takeFreshPlace() {
+            guard ContinuousClock.now < deadline else { throw .timedOut }
+            if Task.isCancelled { throw .cancelled }
+            // Rare enough to look again instead of keeping a list of who waits; cancellation is looked for above.
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        defer { freshUnderWay.withLock { $0 -= 1 } }
         // A new context knows nothing yet. libunbound has no look-up that passes over its cache, and a cache of no
         // size breaks the walk down from the root.
-        let isFree = freshUnderWay.withLock { count in
+        let fresh = try UnboundContext(configuration)
+        defer { fresh.close() }
+        return try await fresh.lookup(question, type, timeout: ContinuousClock.now.duration(to: deadline))
+    }
+
+    private func takeFreshPlace() -> Bool {
+        freshUnderWay.withLock { count in
             guard count < Self.freshMax else { return false }
             count += 1
             return true
         }
-        guard isFree else { throw .serverFailure("too many fresh look-ups at once") }
-        defer { freshUnderWay.withLock { $0 -= 1 } }
-        let fresh = try UnboundContext(configuration)
-        defer { fresh.close() }
-        return try await fresh.lookup(question, type, timeout: timeout)
     }
 }

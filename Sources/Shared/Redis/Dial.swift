@@ -5,7 +5,9 @@ import NIOPosix
 import NIOSSL
 
 extension RedisConnection {
-    /// Connects within `connectTimeout`. `receive` makes it a connection for subscriptions.
+    /// Connects within `connectTimeout`.
+    ///
+    /// `receive` makes it a connection for subscriptions.
     static func open(
         _ configuration: Redis.Configuration,
         on loop: any EventLoop,

@@ -60,8 +60,10 @@ package final class Redis: Service {
         await close()
     }
 
-    /// Runs one command; an error reply is thrown. Waits at most `commandTimeout`, also when the task is
-    /// cancelled, because the command may be on its way.
+    /// Runs one command; an error reply is thrown.
+    ///
+    /// Waits at most `commandTimeout`, also when the task is cancelled, because the command may be on its
+    /// way.
     @discardableResult
     package func command(
         _ name: RedisArgument,

@@ -18,8 +18,10 @@ extension Redis {
     /// Events that wait for a slow reader before the oldest are dropped.
     package static let subscriptionEventsMax = 4096
 
-    /// Messages of channels over a connection of its own, which comes back by itself. Ends with the client or when
-    /// the reader stops. A reader that falls `subscriptionEventsMax` behind loses the oldest events.
+    /// Messages of channels over a connection of its own, which comes back by itself.
+    ///
+    /// Ends with the client or when the reader stops. A reader that falls `subscriptionEventsMax` behind
+    /// loses the oldest events.
     package func subscribe(_ channels: [String]) -> AsyncStream<SubscriptionEvent> {
         let (stream, events) = AsyncStream.makeStream(
             of: SubscriptionEvent.self,

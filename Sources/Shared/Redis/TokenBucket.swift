@@ -22,8 +22,9 @@ package struct TokenBucket: Sendable {
         let burst: Int
         let tokens: Int
 
-        /// Takes `tokens` of the bucket `key`, which holds `burst` and gains `ratePerSecond`. More tokens than `burst`
-        /// are never allowed.
+        /// Takes `tokens` of the bucket `key`, which holds `burst` and gains `ratePerSecond`.
+        ///
+        /// More tokens than `burst` are never allowed.
         package init(key: String, ratePerSecond: Double, burst: Int, tokens: Int = 1) {
             self.key = key
             self.ratePerSecond = max(ratePerSecond, tokenRateMin)
@@ -49,8 +50,9 @@ package struct TokenBucket: Sendable {
         return answer
     }
 
-    /// Takes of every bucket, or of none when one of them refuses; `allowed` then says which did. On a cluster the
-    /// keys need one hash tag.
+    /// Takes of every bucket, or of none when one of them refuses; `allowed` then says which did.
+    ///
+    /// On a cluster the keys need one hash tag.
     package func take(_ takes: [Take]) async throws(RedisError) -> [TokenBucketAnswer] {
         var arguments: [RedisArgument] = []
         for take in takes {
@@ -74,7 +76,9 @@ package struct TokenBucket: Sendable {
         }
     }
 
-    /// Times in microseconds. Half a microsecond of slack swallows the rounding of doubles at today's date.
+    /// Times in microseconds.
+    ///
+    /// Half a microsecond of slack swallows the rounding of doubles at today's date.
     private static let script = Script(
         name: "token-bucket",
         source: """

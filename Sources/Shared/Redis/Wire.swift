@@ -49,7 +49,9 @@ struct ProtocolFault: Error, CustomStringConvertible {
     let description: String
 }
 
-/// Reads replies from bytes as they come. Owned by one connection, on its event loop alone.
+/// Reads replies from bytes as they come.
+///
+/// Owned by one connection, on its event loop alone.
 final class ReplyParser {
     private let reader: UnsafeMutablePointer<redisReader>
     private let replyBytesMax: Int

@@ -24,8 +24,10 @@ enum MessageReferences {
         """
     }
 
-    /// Holds back, until the transaction ends, every other mail that cites one of these ids, so that two mails of one
-    /// conversation that arrive together do not open two threads. Sorted, so that two such mails cannot deadlock.
+    /// Holds back, until the transaction ends, every other mail that cites one of these ids.
+    ///
+    /// So two mails of one conversation that arrive together do not open two threads. Sorted, so that they cannot
+    /// deadlock.
     static func lock(_ ids: [String], org: OrgID) -> Statement {
         let keys = Set(ids.map { lockKey($0, org) }).sorted()
         return """

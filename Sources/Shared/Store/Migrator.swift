@@ -35,7 +35,7 @@ package struct Migrator: Sendable {
         }
     }
 
-    /// All migrations, oldest first. A test compares this list with the folder.
+    /// All migrations, oldest first; a test compares this list with the folder.
     package static let all: [Migration] = [
         Migration("V0001_initial", PackageResources.V0001_initial_sql)
     ]

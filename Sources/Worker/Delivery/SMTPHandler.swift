@@ -54,6 +54,8 @@ final class SMTPHandler: ChannelInboundHandler {
     private var isHandshaking = false
     private var exchange: Exchange?
     private var outgoing: Outgoing?
+    /// Half a message was written: nothing else can follow.
+    private var isSpoilt = false
     private var transactions = 0
     private var cancelledSerial: UInt64?
     private var deadline: NIODeadline?
@@ -78,9 +80,11 @@ final class SMTPHandler: ChannelInboundHandler {
         transactions += 1
         if cancelledSerial == order.serial {
             cancel(order.serial)
-        } else {
-            perform(session.deliver(order.transaction))
+            return
         }
+        let actions = session.deliver(order.transaction)
+        // Handed in early, it waits for the session to be ready: the server gets no more time for that.
+        if !actions.isEmpty { perform(actions) }
     }
 
     func cancel(_ serial: UInt64) {
@@ -155,7 +159,7 @@ final class SMTPHandler: ChannelInboundHandler {
         } else if !session.isClosed {
             perform(lost { session.connectionLost(Self.reason(error), finalDotWritten: outgoing == nil) })
         }
-        context.close(promise: nil)
+        closeChannel()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -205,8 +209,9 @@ final class SMTPHandler: ChannelInboundHandler {
         if reply.isPositive || reply.isIntermediate {
             perform(session.connectionLost(reason, finalDotWritten: false))
         } else {
-            let actions = session.received(reply)
-            perform(actions + session.connectionLost(reason, finalDotWritten: false))
+            isSpoilt = true
+            perform(session.received(reply))
+            perform(session.connectionLost(reason, finalDotWritten: false))
         }
     }
 
@@ -241,7 +246,7 @@ final class SMTPHandler: ChannelInboundHandler {
         if closes {
             end()
             // What was flushed is with the kernel; a peer that does not read must not keep the connection open.
-            context?.close(promise: nil)
+            closeChannel()
         }
         if exchange?.isDone == true { complete() }
     }
@@ -249,7 +254,7 @@ final class SMTPHandler: ChannelInboundHandler {
     private func complete() {
         guard let done = exchange else { return }
         exchange = nil
-        let isReusable = session.isIdle && outgoing == nil && transactions < plan.transactionsMax
+        let isReusable = session.isIdle && !isSpoilt && transactions < plan.transactionsMax
         let missing = Attempt.deferred(.connectionFailed("The session ended without an answer"))
         done.order.complete(
             TransactionResult(
@@ -418,6 +423,18 @@ final class SMTPHandler: ChannelInboundHandler {
     }
 
     // MARK: The end
+
+    private func closeChannel() {
+        guard let context else { return }
+        guard let tlsHandler, tlsVersion == nil,
+            let below = try? context.pipeline.syncOperations.context(handler: tlsHandler)
+        else {
+            context.close(promise: nil)
+            return
+        }
+        // An unfinished handshake cannot be ended politely, and the attempt to do so would wait for the peer.
+        below.close(promise: nil)
+    }
 
     private func end() {
         guard !hasEnded else { return }

@@ -113,9 +113,8 @@ struct SendMessage: Work {
         _ outcomes: [(recipient: Recipient, outcome: RecipientOutcome)]
     ) -> Completion {
         if outcomes.allSatisfy(\.outcome.isPaced) {
-            return Completion(
-                outcome: .snooze(after: .seconds(5), reason: "The destination is busy with our other mail.")
-            )
+            let wait = outcomes.compactMap(\.outcome.retryAfter).max() ?? .seconds(5)
+            return Completion(outcome: .snooze(after: wait, reason: outcomes.first?.outcome.detail ?? ""))
         }
         let isExpired = Timestamp.now - message.createdAt > lifetime
         let results = outcomes.map { recipient, outcome in

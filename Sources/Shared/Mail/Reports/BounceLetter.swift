@@ -44,7 +44,9 @@ struct BounceLetter {
         if message.header.first(named: "X-Failed-Recipients") != nil { return true }
         guard !isVacation else { return false }
         let subject = (message.subject ?? "").lowercased()
-        let sender = (message.from.first?.address ?? "").asciiLowercased
+        // `MAILER-DAEMON <>` has no address.
+        let field = message.header.first(named: "From").map(\.text) ?? ""
+        let sender = (message.from.first?.address ?? field).asciiLowercased
         let isFromMachine = LetterPhrases.senders.contains { sender.hasPrefix($0) } || returnPathIsEmpty
         let isAboutFailure = LetterPhrases.subjects.contains { subject.contains($0) }
         if isFromMachine && isAboutFailure { return true }
@@ -78,19 +80,27 @@ struct BounceLetter {
         }
         // Where the copy says to whom it went, other addresses in the letter are somebody's help desk.
         let known = Set(others.map { $0.asciiLowercased })
-        let sure = addresses.filter { known.contains($0.asciiLowercased) }
-        if !sure.isEmpty { addresses = sure }
+        if addresses.contains(where: { known.contains($0.asciiLowercased) }) {
+            addresses = addresses.filter { known.contains($0.asciiLowercased) || !isHelp($0) }
+        }
         return addresses.prefix(DeliveryReport.recipientsMax).map { address in
-            let passage = addresses.count == 1 ? whole : passage(about: address)
+            let passage = addresses.count == 1 ? whole : passage(about: address, among: addresses)
             return DeliveryReport.Recipient(
                 address: address,
                 action: isDelay ? .delayed : .failed,
                 status: passage.status,
                 code: passage.code,
                 diagnostic: passage.text,
-                remoteMTA: nil
+                remoteMTA: nil,
+                isAfterData: passage.isAfterData
             )
         }
+    }
+
+    /// Somebody to turn to.
+    private func isHelp(_ address: String) -> Bool {
+        guard let line = lines.first(where: { $0.contains(address) })?.lowercased() else { return true }
+        return LetterPhrases.help.contains { line.contains($0) }
     }
 
     private var copyRecipients: [String] {
@@ -159,21 +169,22 @@ struct BounceLetter {
     // MARK: Passages
 
     /// What the letter says from where it names an address to where it names the next one.
-    func passage(about address: String) -> Diagnostic {
+    func passage(about address: String, among addresses: [String]) -> Diagnostic {
         let key = address.asciiLowercased
+        let others = Set(addresses.map(\.asciiLowercased)).subtracting([key])
         guard let start = lines.firstIndex(where: { $0.lowercased().contains(key) }) else { return whole }
         var end = start + 1
         while end < lines.count, end < start + 12 {
-            let others = Self.addresses(in: lines[end]).filter { $0.asciiLowercased != key }
-            if !others.isEmpty { break }
+            let named = Self.addresses(in: lines[end]).map(\.asciiLowercased)
+            if named.contains(where: { others.contains($0) }) { break }
             end += 1
         }
         let passage = Diagnostic(lines[start..<end].joined(separator: " "))
-        return passage.code == nil && passage.status == nil ? whole : passage
+        return passage.code == nil && passage.status == nil && others.isEmpty ? whole : passage
     }
 
     /// Everything the letter says.
-    private var whole: Diagnostic { Diagnostic(lines.prefix(200).joined(separator: " ")) }
+    var whole: Diagnostic { Diagnostic(lines.prefix(200).joined(separator: " ")) }
 
     private var isDelay: Bool {
         let subject = (message.subject ?? "").lowercased()
@@ -184,10 +195,19 @@ struct BounceLetter {
 
     // MARK: The copy of the original message
 
+    /// A rule, a heading, or words that mean nothing else.
+    private static func isCopyRule(_ line: String) -> Bool {
+        if LetterPhrases.sureCopies.contains(where: { line.contains($0) }) { return true }
+        let plain = line.trimmedASCII
+        guard let first = plain.first, let last = plain.last else { return false }
+        guard "-*=_#<|".contains(first) || last == ":" || last == "." && plain.count < 50 else { return false }
+        return LetterPhrases.copies.contains { plain.contains($0) }
+    }
+
     private static func copyStart(_ lines: [Substring]) -> Int {
         for (position, line) in lines.enumerated() {
             let lower = line.prefix(120).lowercased()
-            if LetterPhrases.copies.contains(where: { lower.contains($0) }) { return position }
+            if isCopyRule(lower) { return position }
             let isHeader = ["return-path:", "received:", "x-original-to:", "dkim-signature:"].contains {
                 lower.hasPrefix($0)
             }

@@ -23,12 +23,19 @@ package struct DeliveryReport: Sendable, Equatable {
         /// The server that said so.
         package let remoteMTA: String?
 
+        /// The refusal came after the data, when the address itself had been accepted.
+        package let isAfterData: Bool
+
         /// What a failure means for the address; nil where nothing failed.
         package var bounce: Bounce? {
             guard action == .failed || action == .delayed else { return nil }
-            let reading = Bounce(code: code, status: status, text: diagnostic, isPermanent: isPermanent)
-            // A message that waited too long says nothing lasting about the address.
-            return reading.reason == .expired ? Bounce(reason: .expired, isPermanent: false) : reading
+            return ReportedBounce.read(
+                code: code,
+                status: status,
+                text: diagnostic,
+                isPermanent: isPermanent,
+                isAfterData: isAfterData
+            )
         }
 
         /// Trying again cannot help: by the status, then by the code, then because the report says failed.
@@ -60,8 +67,10 @@ package struct DeliveryReport: Sendable, Equatable {
         let fields = StatusFields(in: message)
         let letter = BounceLetter(message)
         if let fields, !fields.recipients.isEmpty {
+            let groups = fields.recipients.prefix(recipientsMax)
+            let addresses = groups.map(\.address)
             return DeliveryReport(
-                recipients: fields.recipients.prefix(recipientsMax).map { $0.recipient(letter: letter) },
+                recipients: groups.map { $0.recipient(letter: letter, among: addresses) },
                 originalMessageID: original.messageID ?? fields.originalMessageID,
                 envelopeID: fields.envelopeID,
                 reportingMTA: fields.reportingMTA,

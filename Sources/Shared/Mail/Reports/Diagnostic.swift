@@ -7,6 +7,9 @@ struct Diagnostic {
     let code: Int?
     let status: EnhancedStatus?
 
+    /// The refusal is said to have come after the data.
+    let isAfterData: Bool
+
     private static let textMax = 1_000
     private static let scanMax = 1 << 14
 
@@ -15,6 +18,8 @@ struct Diagnostic {
         let status = Self.status(bytes)
         self.status = status
         code = Self.code(bytes, status: status)
+        let lower = String(decoding: bytes, as: UTF8.self).lowercased()
+        isAfterData = Self.dataPhrases.contains { lower.contains($0) }
         self.text = String(
             String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace).joined(
                 separator: " "
@@ -22,6 +27,11 @@ struct Diagnostic {
             .prefix(Self.textMax)
         )
     }
+
+    private static let dataPhrases = [
+        "in reply to end of data", "smtp command data", "after end of data", ">>> data", "our final data",
+        "end of message", "after sending data", "data command)",
+    ]
 
     /// The first enhanced status in a text.
     static func status(in text: String) -> EnhancedStatus? { status(Array(text.utf8.prefix(scanMax))) }

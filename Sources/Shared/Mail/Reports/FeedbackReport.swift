@@ -59,8 +59,11 @@ package struct FeedbackReport: Sendable, Equatable {
             }
             return []
         }
-        guard message.header.first(named: "X-HmXmrOriginalRecipient") != nil else { return nil }
-        return []
+        // Apple's mail programs unsubscribe for their users by a letter of their own.
+        if message.header.first(named: "X-Apple-Unsubscribe") != nil {
+            return [HeaderField(name: "Feedback-Type", value: Array("opt-out".utf8))]
+        }
+        return message.header.first(named: "X-HmXmrOriginalRecipient") == nil ? nil : []
     }
 
     private static func originalHeader(in message: ParsedMessage) -> [HeaderField] {

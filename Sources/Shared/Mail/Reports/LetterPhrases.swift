@@ -32,7 +32,7 @@ enum LetterPhrases {
         "配信", "エラー", "退信", "无法投递", "mail could not", "problem with your message", "dsn:", "failed:",
         "delivery attempts", "message not delivered", "transaction failed", "message you sent blocked",
         "blocked",
-        "mail refused", "message bounced", "disabled",
+        "mail refused", "message bounced", "disabled", "are not member",
     ]
 
     /// Letters that say: we go on trying.
@@ -56,7 +56,24 @@ enum LetterPhrases {
         "konnte nicht", "nicht zugestellt", "n'a pas pu", "n'ont pas reçu", "no se pudo", "не удалось",
         "送信できません",
         "届けられません", "delivery error", "delivery to the following", "bounced", "has failed", "mail is rejected",
-        "mail system", "blocked", "your message was",
+        "mail system", "blocked", "your message was", "not a member of",
+    ]
+
+    /// Beginnings of lines that name somebody else than a recipient.
+    static let labels = [
+        "from:", "sender:", "message-id:", "reply-to:", "in-reply-to:", "return-path:", "to:", "cc:", "errors-to:",
+        "for further assistance", "reporting-mta",
+    ]
+
+    /// Words around the address of somebody to turn to.
+    static let help = [
+        "contact", "assistance", "help", "question", "administrator", "postmaster", "abuse", "support", "mailto:", "forward",
+    ]
+
+    /// Words that announce the copy wherever they stand.
+    static let sureCopies = [
+        "this is a copy of the message", "below this line is a copy", "this is a copy of your message",
+        "message headers follow", "message header follows", "enclosed is a copy", "unsent message below",
     ]
 
     /// Lines that announce the copy of the original message.

@@ -32,7 +32,7 @@ struct StatusFields {
         }
         // The right fields under a wrong type.
         let wanted = Array("final-recipient:".utf8)
-        for part in message.parts where part.content == .leaf && part.isText {
+        for part in message.parts where part.content == .leaf && (part.isText || part.contentType.type == "multipart") {
             let bytes = message.bytes(of: part.index)
             let head = Array(bytes.prefix(1 << 16))
             guard let hit = head.map(\.lowered).position(of: wanted, in: 0..<head.count),
@@ -131,9 +131,9 @@ struct StatusFields {
 
 extension StatusFields.Group {
     /// The letter around the fields may say more than they do.
-    func recipient(letter: BounceLetter) -> DeliveryReport.Recipient {
+    func recipient(letter: BounceLetter, among addresses: [String]) -> DeliveryReport.Recipient {
         let said = Diagnostic(diagnostic)
-        let other = diagnostic.isEmpty ? letter.passage(about: address) : said
+        let other = diagnostic.isEmpty ? letter.passage(about: address, among: addresses) : said
         let better = [status, said.status, other.status].compactMap { $0 }
         // 5.0.0 and 5.5.0 say only that it failed.
         let telling = better.first { $0.subject != 0 && !($0.subject == 5 && $0.detail == 0) }
@@ -143,7 +143,8 @@ extension StatusFields.Group {
             status: telling ?? better.first,
             code: said.code ?? other.code,
             diagnostic: diagnostic.isEmpty ? other.text : said.text,
-            remoteMTA: remoteMTA
+            remoteMTA: remoteMTA,
+            isAfterData: said.isAfterData || letter.whole.isAfterData
         )
     }
 }
