@@ -128,7 +128,7 @@ let package = Package(
                 signals, arguments, log, metrics,
             ]
         ),
-        program("Commune", ["Store", "Queue", "Database", "Platform", arguments, log]),
+        program("Commune", ["Store", "Queue", "Database", "Redis", "Platform", arguments, log]),
         .target(
             name: "TestSupport",
             dependencies: ["Database", "Platform", log],

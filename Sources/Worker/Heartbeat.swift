@@ -51,9 +51,9 @@ struct Heartbeat: Service {
             let leased = renewed.compactMap { job in job.token.map { (job: job, token: $0) } }
             for start in stride(from: 0, to: leased.count, by: 500) {
                 let some = leased[start..<min(start + 500, leased.count)]
-                let kept: [Bool]
+                let renewals: [Schedule.Renewal]
                 do {
-                    kept = try await schedule.extend(
+                    renewals = try await schedule.extend(
                         some.map { ($0.job.job.id, $0.token) },
                         queue: processor.work.queue,
                         length: leaseLength
@@ -68,7 +68,9 @@ struct Heartbeat: Service {
                     break
                 }
                 // A lost lease: somebody else runs the job now, and nothing this attempt does would count.
-                for (job, isKept) in zip(some, kept) where !isKept { job.job.task?.cancel() }
+                for (job, renewal) in zip(some, renewals) where renewal == .lost { job.job.task?.cancel() }
+                let unknown = zip(some, renewals).filter { $0.1 == .unknown }.map { ($0.0.job.job, $0.0.token) }
+                try await schedule.adopt(unknown, queue: processor.work.queue, length: leaseLength)
             }
             for job in processor.running.all where now - job.startedAt >= processor.work.deadline {
                 job.task?.cancel()

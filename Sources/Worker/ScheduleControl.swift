@@ -6,30 +6,33 @@
 import Logging
 import Platform
 import Queue
+import Store
 
 /// Puts schedules back up.
 struct ScheduleControl: Sendable {
     private let control: QueueControl
     private let schedule: Schedule
-    private let defaults: [String: QueueControl.Defaults]
     private let logger: Logger
 
     init(
         _ control: QueueControl,
         _ schedule: Schedule,
-        defaults: [String: QueueControl.Defaults],
         logger: Logger
     ) {
         self.control = control
         self.schedule = schedule
-        self.defaults = defaults
         self.logger = logger
+    }
+
+    /// Applies pauses and limits again, in case the schedule was not there when they were set.
+    func refresh(_ queue: String) async throws {
+        try await control.apply(queue, defaults: .of(queue))
     }
 
     /// Sets up the schedule of a queue and registers what runs here.
     func setUp(_ queue: String, adopting running: Running, leaseLength: Duration) async {
         do {
-            try await control.apply(queue, defaults: defaults[queue] ?? QueueControl.Defaults())
+            try await control.apply(queue, defaults: .of(queue))
             let adopted = running.all.map { job -> (job: ClaimedJob, token: String) in
                 let token = job.token ?? [UInt8].random(count: 12).base64URL
                 running.setToken(token, of: job.job)

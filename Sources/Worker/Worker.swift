@@ -43,7 +43,6 @@ struct Worker {
         let control = ScheduleControl(
             QueueControl(database, schedule),
             schedule,
-            defaults: [:],
             logger: logger
         )
         var settings = Processor.Settings()
@@ -77,6 +76,7 @@ struct Worker {
                     leaseLength: configuration.leaseLength,
                     logger: logger
                 ),
+                control,
                 configuration
             )
         }
@@ -111,9 +111,11 @@ struct Worker {
         of work: any Work,
         feeder: Feeder?,
         _ reaper: Reaper,
+        _ control: ScheduleControl,
         _ configuration: WorkerConfiguration
     ) -> [Chore] {
         [
+            Chore(name: "control/\(work.queue)", interval: .seconds(5)) { try await control.refresh(work.queue) },
             Chore(name: "feed/\(work.queue)", interval: .seconds(1)) { try await feeder?.sweep() },
             Chore(name: "reap/\(work.queue)", interval: configuration.scanInterval) {
                 try await reaper.reapExpired()

@@ -54,7 +54,7 @@ struct RecordTests {
             (.ptr, [3] + "www".utf8 + [3] + "a\\.".utf8 + [0]),
         ]
         var read = 0
-        for _ in 0..<20_000 {
+        for _ in 0..<3000 {
             for (type, seed) in seeds {
                 var data = seed
                 for _ in 0...Int.random(in: 0...3, using: &generator) {

@@ -9,7 +9,7 @@ struct ConfigurationTests {
         var missing = Settings([:])
         _ = Database.Configuration(reading: &missing)
         #expect(missing.faults.map(\.variable) == ["DATABASE_URL"])
-        var broken = Settings(["DATABASE_URL": "postgres://u:hush@host:port:x/"])
+        var broken = Settings(["DATABASE_URL": "https://u:hush@host/"])
         _ = Database.Configuration(reading: &broken)
         #expect(broken.faults.map(\.variable) == ["DATABASE_URL"])
         #expect(broken.faults.allSatisfy { !$0.description.contains("hush") })

@@ -97,7 +97,7 @@ struct OutageTests {
     func restart() async throws {
         try await withServer { database, server in
             try await database.query(.owner, "INSERT INTO counts VALUES (1, 1)")
-            try server.stop()
+            try await server.stop()
             let clock = ContinuousClock()
             let took = await clock.measure {
                 for _ in 0..<50 {
@@ -108,7 +108,7 @@ struct OutageTests {
                 }
             }
             #expect(took < .seconds(2))
-            try server.start()
+            try await server.start()
             let back = await clock.measure {
                 // Until the pause between attempts is over.
                 while await failure({ try await database.ping() }) != nil {
@@ -137,9 +137,9 @@ struct OutageTests {
                 group.addTask {
                     for _ in 0..<2 {
                         try await Task.sleep(for: .milliseconds(300))  // some load
-                        try server.stop()
+                        try await server.stop()
                         try await Task.sleep(for: .milliseconds(200))  // some outage
-                        try server.start()
+                        try await server.start()
                         // Until somebody got through again.
                         let before = tally.counts.done.count
                         while tally.counts.done.count < before + 50 {

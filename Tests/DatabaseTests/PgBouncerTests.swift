@@ -144,7 +144,7 @@ private final class PgBouncer: Sendable {
         trap 'kill $child 2>/dev/null; rm -rf "$folder"' EXIT
         printf '%s' "$1" >"$folder/pgbouncer.ini"; printf '"postgres" ""\\n' >"$folder/users"
         cd "$folder"; /usr/sbin/pgbouncer -q pgbouncer.ini & child=$!
-        cat >/dev/null
+        read -r _ || true
         """
 
     init(serverConnections: Int) throws {
@@ -178,8 +178,8 @@ private final class PgBouncer: Sendable {
     func url(database: String) -> String { "postgres://postgres@127.0.0.1:\(port)/\(database)" }
 
     func stop() {
-        try? lifeline.fileHandleForWriting.close()
-        process.waitUntilExit()
+        // The script reads it and cleans up.
+        try? lifeline.fileHandleForWriting.write(contentsOf: Data("end\n".utf8))
     }
 
     private func waitUntilListening() throws {

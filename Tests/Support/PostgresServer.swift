@@ -57,9 +57,9 @@ package final class PostgresServer: Sendable {
     }
 
     deinit {
-        // The guardian reads the end of its standard input, stops the server and removes the folder.
-        try? lifeline.fileHandleForWriting.close()
-        guardian.waitUntilExit()
+        // The guardian reads it, stops the server and removes the folder. Nobody waits: `waitUntilExit` would
+        // hold one of Swift's few threads.
+        try? lifeline.fileHandleForWriting.write(contentsOf: Data("end\n".utf8))
     }
 
     /// The superuser's URL of a database.
@@ -68,12 +68,13 @@ package final class PostgresServer: Sendable {
     }
 
     /// Stops at once, as a crash would; connections are cut.
-    package func stop() throws { try control("stop", "-m", "immediate") }
+    package func stop() async throws { try await control("stop", "-m", "immediate") }
 
     /// Starts again with the same data.
-    package func start() throws { try control("start", "-w", "-t", "30", "-l", "\(folder)/log") }
+    package func start() async throws {
+        try await control("start", "-w", "-t", "30", "-l", "\(folder)/log") }
 
-    /// What the guardian does: makes the server, says so, waits for our end, cleans up.
+    /// What the guardian does: makes the server, says so, waits for a line or our end, cleans up.
     private static let guardianScript = """
         set -e
         folder=$1; bin=$2; settings=$3
@@ -84,7 +85,7 @@ package final class PostgresServer: Sendable {
         printf '%s\\n' "$settings" >>data/postgresql.conf
         "$bin/pg_ctl" -D data -w -t 60 -l log start >/dev/null
         echo ready
-        cat >/dev/null
+        read -r _ || true
         """
 
     private func start(with settings: [String]) throws {
@@ -103,16 +104,21 @@ package final class PostgresServer: Sendable {
         }
     }
 
-    private func control(_ arguments: String...) throws {
+    private func control(_ arguments: String...) async throws {
         let process = Process()
         Self.prepare(process, [try Self.programs() + "/pg_ctl", "-D", "\(folder)/data"] + arguments)
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else {
-            throw Fault(description: "pg_ctl \(arguments.first ?? "") failed")
+        let status: Int32 = try await withCheckedThrowingContinuation { continuation in
+            process.terminationHandler = { continuation.resume(returning: $0.terminationStatus) }
+            do {
+                try process.run()
+            } catch {
+                process.terminationHandler = nil
+                continuation.resume(throwing: error)
+            }
         }
+        guard status == 0 else { throw Fault(description: "pg_ctl \(arguments.first ?? "") failed") }
     }
 
     /// PostgreSQL refuses to run as root: the package's own user runs it then.

@@ -16,7 +16,7 @@
 //   S: 220 ready                           the peer sends this and CRLF
 //   RAW: 250-a\n250 b\r\n                  the peer sends exactly this
 //   C: MAIL FROM:                          the client's next line begins so; ~ begins a regular expression
-//   MESSAGE, END                           the client sends the message; closes
+//   MESSAGE, BYTES, END                    the client sends the message; anything; closes
 //   TLS, TLSFAIL                          the peer's half of a handshake; one that the client must break off
 //   WAIT 9m, STALL 4m, CLOSE, RESET        time passes; time passes while nothing is read
 
@@ -112,6 +112,7 @@ struct Dialogue: Sendable, CustomTestStringConvertible {
         if line.hasPrefix("STALL "), let time = duration(line.dropFirst(6)) { return .stall(time) }
         return switch line {
         case "MESSAGE": .expectMessage
+        case "BYTES": .expectBytes
         case "END": .expectEnd
         case "CLOSE": .close
         case "RESET": .reset

@@ -13,6 +13,8 @@ final class SMTPPeer: Sendable {
     enum Step: Sendable, Equatable {
         /// The next line must begin with this, or match it as a regular expression when that begins with `~`.
         case expectLine(String)
+        /// The client must send something, anything: the beginning of a handshake, say.
+        case expectBytes
         /// Everything up to the final dot; with its dots undone it must be the message that was handed in.
         case expectMessage
         /// The client must close.
@@ -130,6 +132,7 @@ final class SMTPPeer: Sendable {
         case .expectLine(let pattern):
             let line = try await input.line()
             guard Self.matches(line, pattern) else { throw PeerFault("expected “\(pattern)”, got “\(line)”") }
+        case .expectBytes: try await input.bytes()
         case .expectMessage:
             let received = try await input.message()
             guard received == message else {
@@ -235,6 +238,11 @@ private struct PeerInput {
         }
     }
 
+    mutating func bytes() async throws {
+        if buffer.isEmpty { try await more() }
+        buffer = []
+    }
+
     mutating func message() async throws -> [UInt8] {
         let end = Array("\r\n.\r\n".utf8)
         while true {
@@ -266,8 +274,8 @@ private struct PeerInput {
             case .handshakeDone: continue
             case .bytes(let bytes):
                 let text = String(decoding: bytes.prefix(80), as: UTF8.self)
-                // A handshake that the peer did not take part in.
-                if bytes.first == 0x16 { continue }
+                // Records of a handshake that the peer did not take part in.
+                if bytes.first == 0x16 || bytes.first == 0x15 { continue }
                 guard text.hasPrefix("QUIT") else { throw PeerFault("expected the end, got “\(text)”") }
             }
         }

@@ -2,10 +2,31 @@
 // schedule whenever they change or it is set up anew.
 
 package import Database
-import Platform
+package import Platform
 
-/// Reads and applies the rows of `queue_control`.
+/// What a pause or a limit is about.
+package enum ControlScope: Sendable, Hashable {
+    case queue
+    case org(OrgID)
+    case lane(String)
+
+    /// The columns `scope` and `subject`.
+    var columns: (scope: String, subject: String) {
+        switch self {
+        case .queue: ("queue", "")
+        case .org(let org): ("org", org.description)
+        case .lane(let lane): ("lane", lane)
+        }
+    }
+}
+
+/// Reads, writes and applies the rows of `queue_control`.
 package struct QueueControl: Sendable {
+    /// Whether jobs are taken: `paused` and `draining` stop the taking alike, and tell an operator why.
+    package enum State: String, Sendable {
+        case running, paused, draining
+    }
+
     /// Weights, caps and rates that a queue has unless an operator says otherwise.
     package struct Defaults: Sendable {
         /// Running jobs of one lane at a time; nil is no limit.
@@ -28,8 +49,37 @@ package struct QueueControl: Sendable {
         self.schedule = schedule
     }
 
+    /// Pauses, drains or resumes; durable when it returns, whether or not Redis is there to be told.
+    ///
+    /// Workers apply it within seconds at the latest; throws only when PostgreSQL cannot keep it.
+    package func set(_ state: State, _ queue: String, _ scope: ControlScope, defaults: Defaults) async throws {
+        let (name, subject) = scope.columns
+        try await database.query(
+            .worker,
+            """
+            INSERT INTO queue_control (queue, scope, subject, state) VALUES (\(queue), \(name), \(subject), \(state))
+            ON CONFLICT (queue, scope, subject) DO UPDATE SET state = excluded.state, updated_at = now()
+            """
+        )
+        // Best effort: a worker's chore applies the rows again and again.
+        try? await apply(queue, defaults: defaults)
+    }
+
+    /// The state of every queue that was ever held back: `queue, state`.
+    package static let states: Statement = "SELECT queue, state FROM queue_control WHERE scope = 'queue'"
+
+    /// The state of a whole queue.
+    package func state(of queue: String) async throws -> State {
+        let rows = try await database.query(
+            .worker,
+            "SELECT state FROM queue_control WHERE queue = \(queue) AND scope = 'queue'"
+        )
+        guard let row = rows.first, let state = State(rawValue: try row("state")) else { return .running }
+        return state
+    }
+
     /// Applies what PostgreSQL says of a queue to its schedule, setting it up if need be.
-    package func apply(_ queue: String, defaults: Defaults = Defaults()) async throws {
+    package func apply(_ queue: String, defaults: Defaults) async throws {
         let rows = try await database.query(
             .worker,
             """

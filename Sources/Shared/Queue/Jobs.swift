@@ -229,17 +229,51 @@ package enum Jobs {
         """
     }
 
-    /// How many jobs each queue has by state, and the age of its oldest waiting one.
-    package static let depths: Statement = """
-        SELECT queue,
-            count(*) FILTER (WHERE state = 'queued' AND run_at <= now()) AS ready,
-            count(*) FILTER (WHERE state = 'queued' AND run_at > now()) AS delayed,
-            count(*) FILTER (WHERE state = 'running') AS running,
-            count(*) FILTER (WHERE state = 'dead') AS dead,
-            coalesce(extract(epoch FROM now() - min(run_at) FILTER (WHERE state = 'queued' AND run_at <= now())), 0)
-                ::double precision AS oldest_seconds
-        FROM jobs WHERE state IN ('queued', 'running', 'dead') GROUP BY queue ORDER BY queue
+    /// How many jobs each queue has by state, and the age of its oldest waiting one; `org` is null unless by organization.
+    package static func depths(byOrg: Bool) -> Statement {
+        let column = byOrg ? "org_id::text" : "NULL::text"
+        return """
+            SELECT queue, \(raw: column) AS org,
+                count(*) FILTER (WHERE state = 'queued' AND run_at <= now()) AS ready,
+                count(*) FILTER (WHERE state = 'queued' AND run_at > now()) AS delayed,
+                count(*) FILTER (WHERE state = 'running') AS running,
+                count(*) FILTER (WHERE state = 'dead') AS dead,
+                coalesce(extract(epoch FROM now() - min(run_at) FILTER (WHERE state = 'queued' AND run_at <= now())), 0)
+                    ::double precision AS oldest_seconds
+            FROM jobs WHERE state IN ('queued', 'running', 'dead') GROUP BY 1, 2 ORDER BY 1, 2
+            """
+    }
+
+    /// The newest dead letters of a queue.
+    package static func dead(queue: String, limit: Int) -> Statement {
         """
+        SELECT org_id, id, finished_at, last_error FROM jobs WHERE queue = \(queue) AND state = 'dead'
+        ORDER BY finished_at DESC LIMIT \(limit)
+        """
+    }
+
+    /// One dead letter with everything.
+    package static func dead(_ id: JobID) -> Statement {
+        """
+        SELECT org_id, queue, lane, created_at, finished_at, attempt, max_attempts, crash_count, last_error,
+            payload::text AS payload
+        FROM jobs WHERE id = \(id) AND state = 'dead'
+        """
+    }
+
+    /// Lets one dead letter of a queue, or all, run again with fresh attempts, behind everything fresh.
+    package static func replay(_ queue: String, _ id: JobID?) -> Statement {
+        """
+        UPDATE jobs SET state = 'queued', gen = gen + 1, attempt = 0, crash_count = 0, run_at = now(), finished_at = NULL,
+            priority = \(Priority.last.rawValue)
+        WHERE queue = \(queue) AND state = 'dead' AND (\(id)::uuid IS NULL OR id = \(id)) RETURNING id
+        """
+    }
+
+    /// Deletes one dead letter of a queue, or all.
+    package static func drop(_ queue: String, _ id: JobID?) -> Statement {
+        "DELETE FROM jobs WHERE queue = \(queue) AND state = 'dead' AND (\(id)::uuid IS NULL OR id = \(id)) RETURNING id"
+    }
 }
 
 /// Where the feeder's walk over lanes stands.

@@ -61,9 +61,19 @@ package struct Schedule: Sendable {
         (prefix(queue) + "wake", prefix(queue) + "feed")
     }
 
+    /// What became of a pushed ticket.
+    package enum Pushed: Int, Sendable {
+        /// It is in the schedule already.
+        case known = 0
+        case taken = 1
+        /// Its window is full, or it is due too late: the feeder brings it.
+        case refused = 2
+    }
+
     /// Makes jobs of one queue known; those that did not fit are brought later by the feeder.
-    package func push(_ tickets: [Ticket], queue: String) async throws {
-        guard !tickets.isEmpty else { return }
+    @discardableResult
+    package func push(_ tickets: [Ticket], queue: String) async throws -> [Pushed] {
+        guard !tickets.isEmpty else { return [] }
         var arguments: [RedisArgument] = []
         arguments.reserveCapacity(tickets.count * 6)
         for ticket in tickets {
@@ -74,7 +84,7 @@ package struct Schedule: Sendable {
             arguments.append(RedisArgument(ticket.generation))
             arguments.append(RedisArgument(milliseconds(ticket.due)))
         }
-        try await run(.push, queue, arguments)
+        return try await run(.push, queue, arguments).map { $0.int.flatMap(Pushed.init) ?? .refused }
     }
 
     /// Leases up to `limit` jobs for `length`.
@@ -121,19 +131,28 @@ package struct Schedule: Sendable {
         return try await run(.settle, queue, arguments).map { $0.int == 1 }
     }
 
-    /// Renews leases for `length`; false where a lease was lost.
+    /// What became of a lease that was to be renewed.
+    package enum Renewal: Int, Sendable {
+        /// Somebody else has the job now.
+        case lost = 0
+        case kept = 1
+        /// The schedule was lost and set up again: the holder registers what it runs with `adopt`.
+        case unknown = 2
+    }
+
+    /// Renews leases for `length`.
     package func extend(
         _ leases: [(id: JobID, token: String)],
         queue: String,
         length: Duration
-    ) async throws -> [Bool] {
+    ) async throws -> [Renewal] {
         guard !leases.isEmpty else { return [] }
         var arguments: [RedisArgument] = [RedisArgument(Int(length.milliseconds))]
         for lease in leases {
             arguments.append(RedisArgument(lease.id.description))
             arguments.append(RedisArgument(lease.token))
         }
-        return try await run(.extend, queue, arguments).map { $0.int == 1 }
+        return try await run(.extend, queue, arguments).map { $0.int.flatMap(Renewal.init) ?? .lost }
     }
 
     /// Takes over leases that expired; the caller has `length` to put their rows right and settle them.
@@ -181,10 +200,11 @@ package struct Schedule: Sendable {
         try await run(.adopt, queue, arguments)
     }
 
-    /// Takes out jobs that nobody runs.
-    package func withdraw(_ jobs: [JobID], queue: String) async throws {
-        guard !jobs.isEmpty else { return }
-        try await run(.withdraw, queue, jobs.map { RedisArgument($0.description) })
+    /// Takes out jobs that nobody runs; false where somebody does, or it is unknown.
+    @discardableResult
+    package func withdraw(_ jobs: [JobID], queue: String) async throws -> [Bool] {
+        guard !jobs.isEmpty else { return [] }
+        return try await run(.withdraw, queue, jobs.map { RedisArgument($0.description) }).map { $0.int == 1 }
     }
 
     /// Sets the schedule up, with pauses and limits as they are in PostgreSQL; returns its epoch.
@@ -222,7 +242,8 @@ package struct Schedule: Sendable {
         do {
             return try await redis.run(script, keys: [prefix(queue)], arguments: arguments).array ?? []
         } catch {
-            if case .server(let message) = error, message.hasPrefix("NOEPOCH") { throw NotStanding() }
+            // A script that had to be loaded first has its name in front.
+            if case .server(let message) = error, message.contains("NOEPOCH") { throw NotStanding() }
             throw error
         }
     }

@@ -1,7 +1,7 @@
 // The platform's queues and what their jobs carry. The work itself is in Worker/Jobs, one file an act.
 
 package import Platform
-import Queue
+package import Queue
 
 /// Names of the queues.
 package enum QueueName {
@@ -21,4 +21,9 @@ package struct SendPayload: Codable, Sendable {
 /// `process-inbound`: one received mail, to be read and put into its inboxes.
 package struct ProcessInboundPayload: Codable, Sendable {
     package let mail: ReceivedMailID
+}
+
+extension QueueControl.Defaults {
+    /// The limits of a queue that no operator has changed.
+    package static func of(_ queue: String) -> QueueControl.Defaults { QueueControl.Defaults() }
 }

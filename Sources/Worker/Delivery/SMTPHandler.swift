@@ -187,7 +187,6 @@ final class SMTPHandler: ChannelInboundHandler {
             return
         }
         startTLS()
-        setDeadline()
     }
 
     private func received(_ reply: Reply, isLast: Bool) {
@@ -326,6 +325,8 @@ final class SMTPHandler: ChannelInboundHandler {
     private func startTLS() {
         parser = ReplyParser()
         isHandshaking = true
+        // Adding the handler sends the first message.
+        setDeadline()
         guard let context, let tls = plan.tls else {
             failTLS("TLS is not configured")
             return

@@ -19,4 +19,4 @@ for i = 2, #ARGV, 6 do
     out[#out + 1] = 1
   end
 end
-return out
+return finish(out)

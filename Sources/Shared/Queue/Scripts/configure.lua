@@ -1,19 +1,22 @@
 -- Sets the schedule up, and its pauses, caps, rates and weights as PostgreSQL has them; what is not named is lifted.
 -- ARGV: a new epoch, used only when none stands; then field and value pairs of cfg. Returns the epoch.
+allow_full_memory()
 call('SET', P .. 'epoch', ARGV[1], 'NX')
-local before = call('HGETALL', P .. 'cfg')
+local before = {}
+local pairs_before = call('HGETALL', P .. 'cfg')
+for i = 1, #pairs_before, 2 do before[pairs_before[i]] = pairs_before[i + 1] end
 call('DEL', P .. 'cfg')
-if #ARGV > 1 then call('HSET', P .. 'cfg', unpack(ARGV, 2)) end
--- Whatever a pause held, and holds no longer, comes back into its ring.
-for i = 1, #before, 2 do
-  local kind, name = string.match(before[i], '^pause:([ol]):(.+)$')
-  if kind and call('HEXISTS', P .. 'cfg', before[i]) == 0 then
-    local H = P .. kind .. ':' .. name
-    if call('HGET', H, 's') == 'pause' then
-      call('HSET', H, 's', '')
-      if kind == 'o' then ring_org(name) else ring_lane(name, call('HGET', H, 'o') or name) end
-    end
-  end
+local changed = {}
+for i = 2, #ARGV, 2 do
+  call('HSET', P .. 'cfg', ARGV[i], ARGV[i + 1])
+  if before[ARGV[i]] ~= ARGV[i + 1] then changed[#changed + 1] = ARGV[i] end
+  before[ARGV[i]] = nil
+end
+for field in pairs(before) do changed[#changed + 1] = field end
+-- Whatever a rule held that has changed comes back into its ring, where the new one is asked.
+for _, field in ipairs(changed) do
+  local held = string.match(field, '^%a+:([ol]:.+)$')
+  if held then release(held) end
 end
 wake()
 return call('GET', P .. 'epoch')

@@ -2,72 +2,129 @@
 -- ARGV: how many at most, lease token, lease length (ms).
 -- Returns {ms until something else is due or -1, then per job id, organization, lane, generation}.
 if not standing() then return redis.error_reply('NOEPOCH the schedule must be set up first') end
+
+-- What an operator or a default says of a lane or an organization; read once a call.
+local rules = {}
+local function rule(held)
+  if not rules[held] then
+    local kind = string.sub(held, 1, 1)
+    local v = call('HMGET', P .. 'cfg', 'pause:' .. held, 'cap:' .. held, 'cap:' .. kind, 'rate:' .. held,
+      'rate:' .. kind, 'weight:' .. held)
+    rules[held] = {
+      pause = v[1], cap = tonumber(v[2] or v[3]), rate = tonumber(v[4] or v[5]), weight = tonumber(v[6]) or 1,
+    }
+  end
+  return rules[held]
+end
+
+-- A tenth of a second's worth may come at once.
+local function burst(rate) return math.max(1, rate / 10) end
+
+-- What holds a lane or an organization back, if anything does: "pause", "cap", or "park" and until when. Where
+-- nothing does, nil, nil, and how many tokens its bucket has, if it has one.
+local function gate(held)
+  local r = rule(held)
+  if r.pause or r.rate and r.rate <= 0 then return 'pause' end
+  if r.cap and (tonumber(call('HGET', P .. held, 'n')) or 0) >= r.cap then return 'cap' end
+  if not r.rate then return nil end
+  local b = call('HMGET', P .. 'b:' .. held, 'tk', 'ts')
+  local tokens = burst(r.rate)
+  -- A clock that was set back gives nothing, and takes nothing.
+  if b[1] then tokens = math.min(tokens, tonumber(b[1]) + math.max(0, now - tonumber(b[2])) * r.rate / 1000) end
+  if tokens < 1 then return 'park', now + math.ceil((1 - tokens) * 1000 / r.rate) end
+  return nil, nil, tokens
+end
+
+-- Takes a token. A full bucket is like none, so that an idle one goes by itself.
+local function take(held, tokens)
+  if not tokens then return end
+  local rate, B = rule(held).rate, P .. 'b:' .. held
+  call('HSET', B, 'tk', tostring(tokens - 1), 'ts', now)
+  call('PEXPIRE', B, math.ceil((burst(rate) - tokens + 1) * 1000 / rate))
+end
+
+-- Takes what is held out of its ring; O(1) however long its backlog.
+local function hold(ring, held, state, back)
+  call('LPOP', ring)
+  call('HSET', P .. held, 's', state)
+  if state == 'park' then call('ZADD', P .. 'park', back, held) end
+end
+
+local function lease(job, lane, org, token, expiry)
+  count('ready', -1)
+  local J = P .. 'j:' .. job
+  local generation = call('HGET', J, 'g')
+  if not generation then return nil end
+  call('HSET', J, 's', 'l', 't', token)
+  call('ZADD', P .. 'lease', expiry, job)
+  count('leased', 1)
+  call('HINCRBY', P .. 'l:' .. lane, 'n', 1)
+  -- When lane and organization are one, they are still two hashes, each with its own count.
+  call('HINCRBY', P .. 'o:' .. org, 'n', 1)
+  return generation
+end
+
+-- The next lane has its turn, and the next organization after as many as its weight.
+local function turn(org, lanes)
+  local O = P .. 'o:' .. org
+  call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
+  local left = (tonumber(call('HGET', O, 'k')) or rule('o:' .. org).weight) - 1
+  if left > 0 then
+    call('HSET', O, 'k', left)
+  else
+    call('HDEL', O, 'k')
+    call('LMOVE', P .. 'ring', P .. 'ring', 'LEFT', 'RIGHT')
+  end
+end
+
 promote()
-local out = { next_due() }
-if call('HEXISTS', P .. 'cfg', 'pause') == 1 then return out end
-local most, token, length = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local out = { -1 }
+if call('HEXISTS', P .. 'cfg', 'pause') == 1 then
+  out[1] = next_due()
+  return finish(out)
+end
+local most, token, expiry = tonumber(ARGV[1]), ARGV[2], now + tonumber(ARGV[3])
 local leased = 0
 -- Every turn leases a job or takes something out of a ring; the bound is for the case that this is ever wrong.
 for _ = 1, most * 3 + 1000 do
   if leased >= most then break end
   local org = call('LINDEX', P .. 'ring', 0)
   if not org then break end
-  local O, lanes = P .. 'o:' .. org, P .. 'lanes:' .. org
+  local lanes = P .. 'lanes:' .. org
   local lane = call('LINDEX', lanes, 0)
-  local L = lane and P .. 'l:' .. lane
   local R = lane and P .. 'r:' .. lane .. ':'
   if not lane then
     call('LPOP', P .. 'ring')
-    call('HSET', O, 's', '')
+    call('HSET', P .. 'o:' .. org, 's', '')
+    forget_org(org)
   elseif call('EXISTS', R .. '0', R .. '1', R .. '2') == 0 then
     call('LPOP', lanes)
-    call('HSET', L, 's', '')
+    call('HSET', P .. 'l:' .. lane, 's', '')
+    forget_lane(lane)
   else
-    local held, back = nil, nil
-    if lane ~= org then
-      held, back = gate('l', lane, L)
+    -- Both are asked before either gives a token, so that none is spent for nothing.
+    local held, back, of_org = gate('o:' .. org)
+    if held then
+      hold(P .. 'ring', 'o:' .. org, held, back)
+    else
+      local of_lane
+      held, back, of_lane = gate('l:' .. lane)
       if held then
-        call('LPOP', lanes)
-        hold('l', lane, L, held, back)
-      end
-    end
-    if not held then
-      held, back = gate('o', org, O)
-      if held then
-        call('LPOP', P .. 'ring')
-        hold('o', org, O, held, back)
-      end
-    end
-    if not held then
-      local priority = 0
-      local job = call('LPOP', R .. '0')
-      while not job do
-        priority = priority + 1
-        job = call('LPOP', R .. priority)
-      end
-      count('ready', -1)
-      local generation = call('HGET', P .. 'j:' .. job, 'g')
-      if generation then
-        call('HSET', P .. 'j:' .. job, 's', 'l', 't', token)
-        call('ZADD', P .. 'lease', now + length, job)
-        count('leased', 1)
-        call('HINCRBY', L, 'n', 1)
-        -- When lane and organization are one, they are still two hashes, each with its own count.
-        call('HINCRBY', O, 'n', 1)
-        leased = leased + 1
-        for _, value in ipairs({ job, org, lane, generation }) do out[#out + 1] = value end
-      end
-      call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
-      local turns = (tonumber(call('HGET', O, 'k')) or tonumber(call('HGET', P .. 'cfg', 'weight:o:' .. org)) or 1) - 1
-      if turns <= 0 then
-        call('HDEL', O, 'k')
-        call('LMOVE', P .. 'ring', P .. 'ring', 'LEFT', 'RIGHT')
+        hold(lanes, 'l:' .. lane, held, back)
       else
-        call('HSET', O, 'k', turns)
+        local job = call('LPOP', R .. '0') or call('LPOP', R .. '1') or call('LPOP', R .. '2')
+        local generation = lease(job, lane, org, token, expiry)
+        if generation then
+          take('o:' .. org, of_org)
+          take('l:' .. lane, of_lane)
+          leased = leased + 1
+          for _, value in ipairs({ job, org, lane, generation }) do out[#out + 1] = value end
+        end
+        turn(org, lanes)
       end
     end
   end
 end
 -- Another worker may take what this one had no room for.
 if call('EXISTS', P .. 'ring') == 1 then out[1] = 0 else out[1] = next_due() end
-return out
+return finish(out)

@@ -8,9 +8,10 @@
 --   r:<lane>:<p>   list of ready jobs, next first
 --   lanes:<org>    list of the organization's lanes with ready jobs: its own small ring
 --   ring           list of organizations that have a lane to serve
---   l:<lane>       hash: o organization, n leased, c0 c1 c2 jobs of that priority in Redis, x a push did not fit,
---                  s where the lane is: "" idle, ring, park, cap, pause
---   o:<org>        hash: n leased, k turns left, s as above, tk and ts the token bucket
+--   l:<lane>       hash: o organization, n leased, c0 c1 c2 jobs of that priority in Redis, x0 x1 x2 a push of that
+--                  priority did not fit, s where the lane is: "" idle, ring, park, cap, pause
+--   o:<org>        hash: n leased, k turns left, s as above
+--   b:o:<org>, b:l:<lane>  token bucket, hash: tk tokens at ts; gone when it is full again
 --   delayed, lease ZSETs of jobs by due time and by expiry; park a ZSET of "o:<org>" and "l:<lane>" by return
 --   n              hash of exact counts: ready, delayed, leased
 --   cfg            hash: pause, pause:o:<org>, pause:l:<lane>, cap:…, rate:…, weight:o:<org>
@@ -24,12 +25,27 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local WINDOW = 500          -- jobs of one lane and priority in Redis
 local WINDOW_PARKED = 50    -- while its lane is parked
+local PARKED = 1000         -- milliseconds; who is held no longer than this is not parked but paced
 local LOW_WATER = 100       -- below it the feeder is called
+local LOW_WATER_PARKED = 10
 local HORIZON = 60000       -- milliseconds; what is due later stays a row
 
 local function standing() return call('EXISTS', P .. 'epoch') == 1 end
 
-local function count(field, by) call('HINCRBY', P .. 'n', field, by) end
+-- Redis lets no script begin with a write that may need memory when it has none left. Those that only end or renew
+-- what is there begin with this.
+local function allow_full_memory() call('ZREM', P .. 'lease', '') end
+
+local counts = { ready = 0, delayed = 0, leased = 0 }
+local function count(field, by) counts[field] = counts[field] + by end
+
+-- What every script that changes something ends with: writes the counts down, once.
+local function finish(out)
+  for field, by in pairs(counts) do
+    if by ~= 0 then call('HINCRBY', P .. 'n', field, by) end
+  end
+  return out
+end
 
 local function wake() call('PUBLISH', P .. 'wake', '1') end
 
@@ -55,20 +71,20 @@ local function ring_lane(lane, org)
   ring_org(org)
 end
 
--- Lets go of the hash of an idle lane or organization, so that none is left behind.
-local function forget_idle(lane, org)
-  local L = P .. 'l:' .. lane
-  local v = call('HMGET', L, 's', 'n', 'c0', 'c1', 'c2')
-  if (not v[1] or v[1] == '') and (tonumber(v[2]) or 0) <= 0
-    and (tonumber(v[3]) or 0) + (tonumber(v[4]) or 0) + (tonumber(v[5]) or 0) <= 0 then
-    call('DEL', L)
+-- Let go of the hash of an idle lane or organization, so that none is left behind.
+local function forget_lane(lane)
+  local v = call('HMGET', P .. 'l:' .. lane, 's', 'n', 'c0', 'c1', 'c2')
+  if v[1] and v[1] ~= '' then return end
+  for i = 2, 5 do
+    if v[i] and tonumber(v[i]) > 0 then return end
   end
-  local O = P .. 'o:' .. org
-  local w = call('HMGET', O, 's', 'n', 'tk', 'ts')
-  -- A token bucket is kept until it would be full again; `rate` makes the difference only for limited ones.
-  if (not w[1] or w[1] == '') and (tonumber(w[2]) or 0) <= 0 and not w[3] and call('EXISTS', P .. 'lanes:' .. org) == 0 then
-    call('DEL', O)
-  end
+  call('DEL', P .. 'l:' .. lane)
+end
+
+local function forget_org(org)
+  local v = call('HMGET', P .. 'o:' .. org, 's', 'n')
+  if v[1] and v[1] ~= '' or v[2] and tonumber(v[2]) > 0 then return end
+  if call('EXISTS', P .. 'lanes:' .. org) == 0 then call('DEL', P .. 'o:' .. org) end
 end
 
 -- Makes a job ready; `front` for one that was handed back.
@@ -79,14 +95,49 @@ local function make_ready(job, lane, org, priority, front)
   ring_lane(lane, org)
 end
 
+-- Makes a job wait until `due`, or ready when that has come.
+local function place(job, lane, org, priority, due, front)
+  if due <= now then return make_ready(job, lane, org, priority, front) end
+  call('HSET', P .. 'j:' .. job, 's', 'd')
+  call('ZADD', P .. 'delayed', due, job)
+  count('delayed', 1)
+end
+
+-- Whether a lane is held for longer than a moment.
+local function parked(lane, org)
+  for _, held in ipairs({ 'l:' .. lane, 'o:' .. org }) do
+    local back = call('ZSCORE', P .. 'park', held)
+    if back and tonumber(back) > now + PARKED then return true end
+  end
+  return false
+end
+
 -- Forgets a job wholly; it is in no list and no ZSET any more.
 local function forget(job, lane, org, priority)
+  local L = P .. 'l:' .. lane
   call('DEL', P .. 'j:' .. job)
-  local left = call('HINCRBY', P .. 'l:' .. lane, 'c' .. priority, -1)
-  if left < LOW_WATER and call('HGET', P .. 'l:' .. lane, 'x') then
-    call('HDEL', P .. 'l:' .. lane, 'x')
-    call('SADD', P .. 'hungry', org .. ' ' .. lane)
-    call('PUBLISH', P .. 'feed', '1')
+  local left = call('HINCRBY', L, 'c' .. priority, -1)
+  if left >= LOW_WATER or call('HEXISTS', L, 'x' .. priority) == 0 then return end
+  if left >= LOW_WATER_PARKED and parked(lane, org) then return end
+  call('HDEL', L, 'x' .. priority)
+  call('SADD', P .. 'hungry', org .. ' ' .. lane)
+  call('PUBLISH', P .. 'feed', '1')
+end
+
+-- Brings a held lane or organization back; whoever leases asks again whether it may run. `held` is "o:<org>" or
+-- "l:<lane>".
+local function release(held)
+  local H, name = P .. held, string.sub(held, 3)
+  call('ZREM', P .. 'park', held)
+  local v = call('HMGET', H, 's', 'o')
+  if not v[1] or v[1] == '' or v[1] == 'ring' then return end
+  call('HSET', H, 's', '')
+  if string.sub(held, 1, 1) == 'o' then
+    ring_org(name)
+    forget_org(name)
+  else
+    ring_lane(name, v[2] or name)
+    forget_lane(name)
   end
 end
 
@@ -98,13 +149,7 @@ local function promote()
     local v = call('HMGET', P .. 'j:' .. job, 'l', 'o', 'p')
     if v[1] then make_ready(job, v[1], v[2], v[3], false) end
   end
-  for _, held in ipairs(call('ZRANGEBYSCORE', P .. 'park', '-inf', now, 'LIMIT', 0, 200)) do
-    call('ZREM', P .. 'park', held)
-    local name = string.sub(held, 3)
-    call('HSET', P .. held, 's', '')
-    if string.sub(held, 1, 1) == 'o' then ring_org(name)
-    else ring_lane(name, call('HGET', P .. held, 'o') or name) end
-  end
+  for _, held in ipairs(call('ZRANGEBYSCORE', P .. 'park', '-inf', now, 'LIMIT', 0, 200)) do release(held) end
 end
 
 -- Milliseconds until something is due that no push will announce: a delayed job, a parked lane. -1: nothing.
@@ -120,42 +165,12 @@ local function next_due()
   return due
 end
 
--- What a lane or an organization is held back by, if by anything: nil, or "pause", "cap", "park" and until when.
--- `kind` is "o" or "l". A token is taken when nothing holds it.
-local function gate(kind, name, H)
-  local cfg = call('HMGET', P .. 'cfg', 'pause:' .. kind .. ':' .. name,
-    'cap:' .. kind .. ':' .. name, 'cap:' .. kind, 'rate:' .. kind .. ':' .. name, 'rate:' .. kind)
-  if cfg[1] then return 'pause' end
-  local cap = tonumber(cfg[2] or cfg[3])
-  if cap and (tonumber(call('HGET', H, 'n')) or 0) >= cap then return 'cap' end
-  local rate = tonumber(cfg[4] or cfg[5])
-  if rate then
-    local burst = math.max(1, rate / 10)
-    local b = call('HMGET', H, 'tk', 'ts')
-    local tokens = math.min(burst, (tonumber(b[1]) or 1) + (now - (tonumber(b[2]) or now)) * rate / 1000)
-    if tokens < 1 then
-      return 'park', now + math.ceil((1 - tokens) * 1000 / rate)
-    end
-    call('HSET', H, 'tk', tostring(tokens - 1), 'ts', now)
-  end
-  return nil
-end
-
--- Takes a held lane or organization out of its ring; O(1) however long its backlog.
-local function hold(kind, name, H, state, back)
-  call('HSET', H, 's', state)
-  if state == 'park' then call('ZADD', P .. 'park', back, kind .. ':' .. name) end
-end
-
--- One job less runs: what was held by its cap comes back.
+-- One job less runs: what was held by its cap comes back. Returns how many of the lane still run.
 local function left_running(lane, org)
   count('leased', -1)
-  for _, held in ipairs({ { 'l', lane }, { 'o', org } }) do
-    local H = P .. held[1] .. ':' .. held[2]
-    call('HINCRBY', H, 'n', -1)
-    if call('HGET', H, 's') == 'cap' then
-      call('HSET', H, 's', '')
-      if held[1] == 'o' then ring_org(org) else ring_lane(lane, org) end
-    end
-  end
+  local running = call('HINCRBY', P .. 'l:' .. lane, 'n', -1)
+  if call('HGET', P .. 'l:' .. lane, 's') == 'cap' then release('l:' .. lane) end
+  call('HINCRBY', P .. 'o:' .. org, 'n', -1)
+  if call('HGET', P .. 'o:' .. org, 's') == 'cap' then release('o:' .. org) end
+  return running
 end

@@ -3,6 +3,7 @@
 -- ARGV: how many at most, the reaper's token, length (ms).
 -- Returns {now (ms), then per job id, organization, generation}.
 if not standing() then return redis.error_reply('NOEPOCH the schedule must be set up first') end
+allow_full_memory()
 local out = { now }
 for _, job in ipairs(call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'LIMIT', 0, tonumber(ARGV[1]))) do
   local v = call('HMGET', P .. 'j:' .. job, 'o', 'g')
@@ -15,4 +16,4 @@ for _, job in ipairs(call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'LIMIT', 0
     count('leased', -1)
   end
 end
-return out
+return finish(out)

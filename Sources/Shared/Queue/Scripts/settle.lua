@@ -5,6 +5,7 @@
 --   back   it is handed back as it was, to the front of its lane
 -- Returns per job 1, or 0 where the lease was somebody else's.
 if not standing() then return redis.error_reply('NOEPOCH the schedule must be set up first') end
+allow_full_memory()
 local out = {}
 for i = 1, #ARGV, 5 do
   local job, token, verb = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -17,21 +18,18 @@ for i = 1, #ARGV, 5 do
     local due = tonumber(ARGV[i + 4])
     call('ZREM', P .. 'lease', job)
     call('HDEL', J, 't')
-    left_running(lane, org)
+    local running = left_running(lane, org)
     if verb == 'done' or due > now + HORIZON then
       forget(job, lane, org, priority)
     else
       call('HSET', J, 'g', ARGV[i + 3])
-      if due > now then
-        call('HSET', J, 's', 'd')
-        call('ZADD', P .. 'delayed', due, job)
-        count('delayed', 1)
-      else
-        make_ready(job, lane, org, priority, verb == 'back')
-      end
+      place(job, lane, org, priority, due, verb == 'back')
     end
-    forget_idle(lane, org)
+    if running <= 0 then
+      forget_lane(lane)
+      forget_org(org)
+    end
     out[#out + 1] = 1
   end
 end
-return out
+return finish(out)

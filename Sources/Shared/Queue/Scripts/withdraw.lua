@@ -13,10 +13,11 @@ for i = 1, #ARGV do
       count('ready', -1)
     end
     forget(job, v[2], v[3], v[4])
-    forget_idle(v[2], v[3])
+    forget_lane(v[2])
+    forget_org(v[3])
     out[#out + 1] = 1
   else
     out[#out + 1] = 0
   end
 end
-return out
+return finish(out)

@@ -1,0 +1,35 @@
+"""Fixtures: one installation a module; and the programs' logs in the report of a test that failed."""
+
+import pytest
+
+from platform_under_test import Platform
+
+
+@pytest.fixture(scope="module")
+def installation():
+    """A database, a Redis, a sink and a key for the tests of a module."""
+    platform = Platform()
+    yield platform
+    platform.close()
+
+
+@pytest.fixture
+def platform(installation):
+    """The module's installation, with nothing running and nothing waiting."""
+    installation.begin_test()
+    yield installation
+
+
+@pytest.fixture
+def sink(platform):
+    """Where the installation's mail goes."""
+    return platform.sink
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    platform = getattr(item, "funcargs", {}).get("platform")
+    if report.failed and platform is not None:
+        report.sections.extend(platform.logs())

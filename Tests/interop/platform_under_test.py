@@ -1,0 +1,333 @@
+"""Commune as an operator runs it: its four programs, a database and a Redis of their own, and a sink for its mail.
+
+Leases, scans and heartbeats are short, so that what happens after 30 seconds in production happens after two here.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import redis
+from psycopg.rows import dict_row
+
+from polling import eventually
+from processes import Process, RedisServer, answers, free_port
+from smtp_sink import SMTPSink
+
+DOMAIN = "agents.interop.test"
+QUEUES = ("send", "process-inbound")
+SHORT_TIMES = {
+    "COMMUNE_LEASE_SECONDS": "2",
+    "COMMUNE_REAP_INTERVAL_SECONDS": "0.5",
+    "COMMUNE_HEARTBEAT_SECONDS": "0.5",
+}
+#: The environment of a program without the settings of the machine or of whoever runs the tests.
+BARE_ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
+
+
+def programs():
+    """The folder of the programs that are tested."""
+    return Path(os.environ["COMMUNE_TEST_BIN"])
+
+
+class Answer:
+    """What the API said."""
+
+    def __init__(self, status, body, headers):
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+    @property
+    def data(self):
+        return self.body["data"]
+
+
+class TestDatabase:
+    """A database of our own on the tests' PostgreSQL, with an owner who is no superuser."""
+
+    __test__ = False
+
+    def __init__(self):
+        self._server_url = os.environ["TEST_DATABASE_URL"]
+        self.name = f"interop_{os.urandom(6).hex()}"
+        password = os.urandom(16).hex()
+        with psycopg.connect(self._server_url, autocommit=True) as server:
+            # What an operator gives Commune: a login that owns its database and may make the migrations' roles.
+            server.execute(f"CREATE ROLE {self.name} LOGIN CREATEROLE PASSWORD '{password}'")
+            server.execute(f"CREATE DATABASE {self.name} OWNER {self.name}")
+            known = "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)"
+            for (role,) in server.execute(known, (["commune_app", "commune_worker", "commune_lookup"],)).fetchall():
+                server.execute(f"GRANT {role} TO {self.name}")
+        parts = urlsplit(self._server_url)
+        host = parts.netloc.rpartition("@")[2]
+        self.url = urlunsplit(("postgresql", f"{self.name}:{password}@{host}", f"/{self.name}", parts.query, ""))
+        superuser_url = urlunsplit((parts.scheme, parts.netloc, f"/{self.name}", parts.query, ""))
+        self._connection = psycopg.connect(superuser_url, autocommit=True, row_factory=dict_row)
+
+    def query(self, sql, *parameters):
+        """Rows as dictionaries; as superuser, past row-level security."""
+        cursor = self._connection.execute(sql, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def close_doors(self):
+        """The database goes away for everybody but us."""
+        self.query(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+        self.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            self.name,
+        )
+
+    def open_doors(self):
+        self.query(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
+
+    def drop(self):
+        self._connection.close()
+        with psycopg.connect(self._server_url, autocommit=True) as server:
+            server.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+            # Where this login made the roles that others now use, PostgreSQL keeps it.
+            with suppress(psycopg.Error):
+                server.execute(f"DROP ROLE IF EXISTS {self.name}")
+
+
+class Platform:
+    """A migrated installation with one organization, and the programs that a test started of it."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="commune-interop-", dir="/var/tmp"))
+        self.processes = []
+        self.database = None
+        self.redis_server = None
+        self.sink = SMTPSink()
+        self.api_port = free_port()
+        self.smtp_port = free_port()
+        self.routes = f"*=127.0.0.1:{self.sink.port}"
+        self._secret = os.urandom(32).hex()
+        try:
+            self.database = TestDatabase()
+            self.redis_server = RedisServer(self.folder)
+            self.commune("migrate")
+            self.key = self.organization("interop")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        """Ends everything that was started, also what a failed test left in any state."""
+        for process in self.processes:
+            process.kill()
+        if self.redis_server:
+            self.redis_server.kill()
+        self.sink.close()
+        if self.database:
+            self.database.drop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def begin_test(self):
+        """The state in which every test of a module begins: no program runs, nothing waits, nothing is recorded."""
+        for process in self.processes:
+            process.kill()
+        self.processes.clear()
+        if not self.redis_server.process.is_running:
+            self.redis_server.start()
+        self.redis.flushall()
+        self.database.query("TRUNCATE jobs, workers, chores")
+        self.sink.reset()
+
+    def logs(self):
+        """(name, end of the log) of every program."""
+        return [(process.name, process.tail(60)) for process in self.processes]
+
+    # Programs ---------------------------------------------------------------------------------------------------
+
+    def environment(self, **changes):
+        """Settings of the programs; a change of None takes a variable away."""
+        settings = {
+            **BARE_ENVIRONMENT,
+            **SHORT_TIMES,
+            "DATABASE_URL": self.database.url,
+            "REDIS_URL": self.redis_server.url,
+            "PORT": str(self.api_port),
+            "COMMUNE_HOST": "127.0.0.1",
+            "COMMUNE_SMTP_HOST": "127.0.0.1",
+            "COMMUNE_SMTP_PORT": str(self.smtp_port),
+            "COMMUNE_SECRET_KEY": self._secret,
+            "COMMUNE_DEFAULT_DOMAIN": DOMAIN,
+            "COMMUNE_MAIL_HOST": "mail.interop.test",
+            "COMMUNE_PUBLIC_URL": f"http://127.0.0.1:{self.api_port}",
+            "COMMUNE_RATE_LIMIT_PER_MINUTE": "0",
+            "COMMUNE_SMTP_ROUTES": self.routes,
+            # Nothing here may ask the machine's real name servers.
+            "COMMUNE_DNS_SERVER": "127.0.0.1:9",
+            "LOG_LEVEL": "debug",
+            **changes,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
+
+    def run(self, *command, check=True, **changes):
+        """Runs `commune` with these arguments to its end."""
+        result = subprocess.run(
+            [programs() / "commune", *command],
+            env=self.environment(**changes),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if check and result.returncode:
+            raise AssertionError(f"commune {' '.join(command)}: {result.returncode}\n{result.stdout}{result.stderr}")
+        return result
+
+    def commune(self, *command):
+        """What `commune` printed."""
+        return self.run(*command).stdout.strip()
+
+    def organization(self, name):
+        """A new organization; its admin key."""
+        self.commune("orgs", "create", name, "--quiet")
+        return self.commune("keys", "create", "--org", name, "--scope", "admin", "--quiet")
+
+    def start(self, program, *arguments, **changes):
+        """Starts commune-PROGRAM."""
+        log = self.folder / f"{program}-{len(self.processes)}.log"
+        process = Process(
+            f"commune-{program} #{len(self.processes)}",
+            [programs() / f"commune-{program}", *arguments],
+            log,
+            self.environment(**changes),
+        )
+        self.processes.append(process)
+        return process
+
+    def start_api(self, **changes):
+        """Starts the API and waits until it serves."""
+        api = self.start("api", **changes)
+        api.await_ready(lambda: self._status("/readyz") == 200)
+        return api
+
+    def start_inbound(self, **changes):
+        """Starts inbound mail and waits until it greets."""
+        inbound = self.start("inbound", **changes)
+        inbound.await_ready(lambda: answers(self.smtp_port))
+        return inbound
+
+    def start_worker(self, *arguments, **changes):
+        """Starts a worker and waits until its heartbeat is in the database."""
+        before = len(self.database.query("SELECT id FROM workers"))
+        worker = self.start("worker", *arguments, **changes)
+        worker.await_ready(lambda: len(self.database.query("SELECT id FROM workers")) > before)
+        return worker
+
+    # The API ----------------------------------------------------------------------------------------------------
+
+    _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def call(self, method, path, body=None, key=None, timeout=15):
+        """One request; an answer of any status. Raises OSError when none came."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.api_port}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {key or self.key}", "Content-Type": "application/json"},
+        )
+        try:
+            with self._opener.open(request, timeout=timeout) as response:
+                return Answer(response.status, json.load(response), response.headers)
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return Answer(refusal.code, json.load(refusal), refusal.headers)
+
+    def get(self, path, key=None):
+        """The `data` of a list or an object."""
+        answer = self.call("GET", path, key=key)
+        assert answer.status == 200, f"GET {path}: {answer.status} {answer.body}"
+        return answer.data
+
+    def inbox(self, key=None, name=None):
+        """A new inbox."""
+        body = {} if name is None else {"local_part": name}
+        answer = self.call("POST", "/v1/inboxes", body, key=key)
+        assert answer.status == 201, answer.body
+        return answer.data
+
+    def send(self, inbox, to, key=None, **fields):
+        """Sends a message; what the API answered with 200."""
+        message = {"inboxId": inbox["id"], "to": to, "subject": "Interop", "text": "Hello.", **fields}
+        answer = self.call("POST", "/v1/messages/send", message, key=key)
+        assert answer.status == 200, f"{answer.status} {answer.body}"
+        return answer.data
+
+    def _status(self, path):
+        try:
+            return self.call("GET", path, timeout=5).status
+        except OSError:
+            return None
+
+    # What must hold ---------------------------------------------------------------------------------------------
+
+    def states(self, addresses):
+        """address -> state of the recipient, as PostgreSQL has it."""
+        rows = self.database.query("SELECT address, state FROM recipients WHERE address = ANY (%s)", list(addresses))
+        return {row["address"]: row["state"] for row in rows}
+
+    def await_states(self, wanted, within=30):
+        """Waits until every recipient has its state."""
+        eventually(
+            lambda: self.states(wanted) == wanted,
+            within,
+            lambda: "recipients' states; those that differ: "
+            + str({a: s for a, s in self.states(wanted).items() if s != wanted.get(a)})[:1000],
+        )
+
+    def await_delivered(self, addresses, within=30):
+        """Waits until all these recipients are recorded as delivered."""
+        self.await_states(dict.fromkeys(addresses, "delivered"), within)
+
+    @property
+    def redis(self):
+        return redis.Redis.from_url(self.redis_server.url, decode_responses=True)
+
+    def leftovers(self, expecting_jobs=0):
+        """What is still there although all work is done: jobs in PostgreSQL, keys and counts in Redis."""
+        found = []
+        jobs = self.database.query(
+            "SELECT queue, state::text, count(*) AS n FROM jobs WHERE state IN ('queued', 'running', 'dead') GROUP BY 1, 2"
+        )
+        if sum(row["n"] for row in jobs) != expecting_jobs:
+            found += [f"{row['n']} jobs {row['state']} in {row['queue']}" for row in jobs]
+        client = self.redis
+        for queue in QUEUES:
+            prefix = f"commune:{{{queue}.0}}:"
+            found += [f"{prefix}n {k}={v}" for k, v in client.hgetall(f"{prefix}n").items() if v != "0"]
+            for key in client.scan_iter(match=f"{prefix}*", count=10_000):
+                if key.removeprefix(prefix) not in ("epoch", "n", "cfg"):
+                    found.append(f"key {key}: {_content(client, key)}")
+        return found
+
+    def assert_settled(self, within=15):
+        """All jobs have ended, the schedule's counts are back at zero, and no key is left behind."""
+        eventually(
+            lambda: not self.leftovers(), within, lambda: "settled:\n" + "\n".join(self.leftovers()[:20])
+        )
+
+
+def _content(client, key):
+    match client.type(key):
+        case "hash":
+            return client.hgetall(key)
+        case "list":
+            return client.lrange(key, 0, 5)
+        case "zset":
+            return client.zrange(key, 0, 5, withscores=True)
+        case "set":
+            return list(client.smembers(key))[:5]
+        case other:
+            return other
