@@ -90,7 +90,7 @@ let package = Package(
     targets: cLibraries + [
         shared("Platform", [crypto, log, metrics]),
         shared("Database", ["CPostgres", "Platform", lifecycle, log, metrics]),
-        shared("Redis", ["CHiredis", "Platform", lifecycle, nio, nioPosix, nioSSL, log, metrics]),
+        shared("Redis", ["CHiredis", "Platform", crypto, lifecycle, nio, nioPosix, nioSSL, log, metrics]),
         shared(
             "Queue",
             ["Database", "Redis", "Platform", lifecycle, log, metrics],

@@ -151,7 +151,9 @@ struct BadRequestTests {
     @Test("an unknown route is 404, as JSON, with and without a key")
     func unknownRoute() async throws {
         try await withPlatform { platform in
-            for path in ["/", "/v1", "/v1/nothing", "/v2/inboxes", "/v1/inboxes/a/b/c", "/v1/messages/receive"] {
+            for path in [
+                "/", "/v1", "/v1/nothing", "/v2/inboxes", "/v1/inboxes/a/b/c", "/v1/messages/receive",
+            ] {
                 for method: HTTPRequest.Method in [.get, .post, .delete] {
                     for key in [nil, platform.key] {
                         let reply = try await platform.call(method, path, key: key, raw: nil)
@@ -209,7 +211,8 @@ struct BadRequestTests {
             }
             cases += [
                 ("\(threads)&limit=101", "limit"), ("\(messages)&cursor=\(cursor)", "cursor"),
-                ("\(ofThread)&cursor=\(cursor)", "cursor"), ("\(threads)&order=asc&cursor=\(cursor)", "cursor"),
+                ("\(ofThread)&cursor=\(cursor)", "cursor"),
+                ("\(threads)&order=asc&cursor=\(cursor)", "cursor"),
                 ("\(threads)&cursor=\(cursor)x", "cursor"), ("\(messages)&before=yesterday", "before"),
                 ("\(messages)&after=2025-02-30", "after"), ("\(messages)&after=5", "after"),
                 ("\(messages)&before=%00", "before"), ("/v1/messages?inbox_id=x", "inbox_id"),

@@ -24,7 +24,9 @@ struct BadSendTests {
             let reply = try await platform.send(refused.body)
             #expect(reply.status == refused.status, "\(refused.name): \(reply.text)")
             #expect(reply.error.contains(refused.says), "\(refused.name): \(reply.text)")
-            if let path = refused.path { #expect(reply.paths.first == path, "\(refused.name): \(reply.text)") }
+            if let path = refused.path {
+                #expect(reply.paths.first == path, "\(refused.name): \(reply.text)")
+            }
             #expect(try await platform.stored() == before, "\(refused.name) left something behind")
         }
     }
@@ -211,7 +213,8 @@ struct BadSendTests {
             for name in [
                 "From", "TO", "Cc", "bcc", "Subject", "Date", "Message-ID", "Reply-To", "In-Reply-To",
                 "References", "Sender", "Return-Path", "Received", "DKIM-Signature", "MIME-Version",
-                "Content-Type", "content-transfer-encoding", "Authentication-Results", "Resent-From", "ARC-Seal",
+                "Content-Type", "content-transfer-encoding", "Authentication-Results", "Resent-From",
+                "ARC-Seal",
             ] {
                 cases.append(
                     Refused(
@@ -254,8 +257,18 @@ struct BadSendTests {
             let valid = valid(try await platform.makeInbox("sender").id.description)
             try await expect(
                 [
-                    Refused(name: "to", body: valid.with("to", many(51, "a")), says: "at most 50", path: "to"),
-                    Refused(name: "cc", body: valid.with("cc", many(51, "a")), says: "at most 50", path: "cc"),
+                    Refused(
+                        name: "to",
+                        body: valid.with("to", many(51, "a")),
+                        says: "at most 50",
+                        path: "to"
+                    ),
+                    Refused(
+                        name: "cc",
+                        body: valid.with("cc", many(51, "a")),
+                        says: "at most 50",
+                        path: "cc"
+                    ),
                     Refused(
                         name: "spread",
                         body: valid.with("to", many(17, "a")).with("cc", many(17, "b"))
@@ -286,11 +299,17 @@ struct BadSendTests {
             let wrong = [
                 "", " ", "plain", "@elsewhere.test", "a@", "a b@elsewhere.test", "a@b@c.test", "a@-x.test",
                 "a@x..test", "a..b@x.test", "<a@x.test", "a@x.test>", "a@[127.0.0.1]", "a@x.test, b@x.test",
-                String(repeating: "a", count: 65) + "@x.test", "a@" + String(repeating: "a.", count: 130) + "test",
+                String(repeating: "a", count: 65) + "@x.test",
+                "a@" + String(repeating: "a.", count: 130) + "test",
             ]
             try await expect(
                 wrong.map {
-                    Refused(name: $0, body: valid.with("to", .string($0)), says: "to is not an e-mail", path: "to")
+                    Refused(
+                        name: $0,
+                        body: valid.with("to", .string($0)),
+                        says: "to is not an e-mail",
+                        path: "to"
+                    )
                 },
                 platform
             )
@@ -333,7 +352,9 @@ struct BadSendTests {
     func manyHeaders() async throws {
         try await withPlatform { platform in
             let valid = valid(try await platform.makeInbox("sender").id.description)
-            let headers = Dictionary(uniqueKeysWithValues: (0..<20_000).map { ("bad \($0)", JSON.string("v")) })
+            let headers = Dictionary(
+                uniqueKeysWithValues: (0..<20_000).map { ("bad \($0)", JSON.string("v")) }
+            )
             let before = try await platform.stored()
             let reply = try await platform.send(valid.with("headers", .object(headers)))
             #expect(reply.status == 400)

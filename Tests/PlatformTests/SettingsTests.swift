@@ -15,7 +15,8 @@ struct SettingsTests {
         #expect(settings.required("EMPTY", purpose: "names it") == nil)
         #expect(settings.integer("PORT", in: 1...65_535, default: 8080) == 8080)
         #expect(settings.seconds("SECONDS", in: 0.1...10, default: .seconds(3)) == .seconds(3))
-        #expect(settings.flag("FLAG", default: true))
+        let flag = settings.flag("FLAG", default: true)
+        #expect(flag)
         #expect(settings.hostPort("LISTEN") == nil)
         #expect(SecretBox(reading: &settings) == nil)
         let variables = settings.faults.map(\.variable)
@@ -32,13 +33,17 @@ struct SettingsTests {
         #expect(settings.text("EMPTY") == nil)
         #expect(settings.integer("EMPTY", in: 1...9, default: 5) == 5)
         #expect(settings.seconds("NONE", in: 1...9, default: .seconds(5)) == .seconds(5))
-        #expect(!settings.flag("NONE", default: false))
+        let flag = settings.flag("NONE", default: false)
+        #expect(!flag)
         #expect(settings.hostPort("NONE") == nil)
         #expect(settings.list("NONE").isEmpty)
         #expect(settings.faults.isEmpty)
     }
 
-    @Test("the ends of a range are within it", arguments: [("1", 1), ("9", 9), ("0", 5), ("10", 5), ("3x", 5)])
+    @Test(
+        "the ends of a range are within it",
+        arguments: [("1", 1), ("9", 9), ("0", 5), ("10", 5), ("3x", 5)]
+    )
     func ranges(_ text: String, _ number: Int) {
         var settings = Settings(["N": text])
         #expect(settings.integer("N", in: 1...9, default: 5) == number)
@@ -87,7 +92,8 @@ struct SettingsTests {
     @Test(
         "what is no host and port is refused",
         arguments: [
-            "", ":25", "host", "host:", "host:0", "host:65536", "host:-1", "host:smtp", "[::1", "[::1]", "[::1]x25",
+            "", ":25", "host", "host:", "host:0", "host:65536", "host:-1", "host:smtp", "[::1", "[::1]",
+            "[::1]x25",
             "[]:25", "::1:25",
         ]
     )

@@ -55,7 +55,8 @@ struct TimestampTests {
             "2025-03-15T25:00:00Z", "2025-03-15T08:61:00Z", "2025-03-15T08:26:31Zoo", "2025-03-15x",
             "2025-03-15T08:26:31.238Z and more", "15.03.2025", "1742027191",
             "2025-03-15T08:26:31.238123456789012345678901234567890Z", "2025-03-15T08:26:31+99:00",
-            "\u{0662}\u{0660}25-03-15", "2025-03-15T08:26:31.Z", "-2025-03-15", "2025-3-15", "2025-03-15T8:26:31Z",
+            "\u{0662}\u{0660}25-03-15", "2025-03-15T08:26:31.Z", "-2025-03-15", "2025-3-15",
+            "2025-03-15T8:26:31Z",
         ]
     )
     func refuses(_ text: String) {
@@ -83,7 +84,10 @@ struct TimestampTests {
         #expect((time + .seconds(-2)).microseconds == -1_000_000)
         #expect(Timestamp(microseconds: 5) - Timestamp(microseconds: 8) == .microseconds(-3))
         #expect(Duration.milliseconds(1_500).inSeconds == 1.5)
-        #expect(Timestamp(Timestamp(microseconds: 1_742_027_191_238_123).date).microseconds == 1_742_027_191_238_123)
+        #expect(
+            Timestamp(Timestamp(microseconds: 1_742_027_191_238_123).date).microseconds
+                == 1_742_027_191_238_123
+        )
     }
 }
 

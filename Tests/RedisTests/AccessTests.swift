@@ -112,13 +112,14 @@ struct AccessTests {
 }
 
 /// An authority of our own and a server's certificate, made by openssl.
-private struct Certificates {
+private final class Certificates {
     let authority: URL
+    private let folder: URL
     private let certificate: URL
     private let key: URL
 
     init(names: String = "DNS:localhost,IP:127.0.0.1") throws {
-        let folder = try ServerProcess.makeFolder("tls")
+        folder = try ServerProcess.makeFolder("tls")
         authority = folder.appendingPathComponent("ca.pem")
         certificate = folder.appendingPathComponent("server.pem")
         key = folder.appendingPathComponent("server.key")
@@ -140,6 +141,8 @@ private struct Certificates {
         shell.waitUntilExit()
         try #require(shell.terminationStatus == 0)
     }
+
+    deinit { try? FileManager.default.removeItem(at: folder) }
 
     var redisArguments: [String] {
         [

@@ -59,7 +59,8 @@ final class SMTPPeer: Sendable {
         let accepted = AsyncStream<any Channel>.makeStream()
         listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            // Nothing is read before the part says whether it is TLS.
+            .serverChannelOption(.socketOption(.so_rcvbuf), value: 64 * 1024)
+            // Only what the part asks for is read: the rest may be TLS, or more than the buffers hold.
             .childChannelOption(.autoRead, value: false)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -105,22 +106,14 @@ final class SMTPPeer: Sendable {
             note("connection \(number) ended before it began")
             return
         }
-        var input = PeerInput(events)
+        var input = PeerInput(channel, events)
         let late = channel.eventLoop.scheduleTask(in: .seconds(20)) {
             self.note("connection \(number) took too long")
             channel.close(promise: nil)
         }
         defer { late.cancel() }
         do {
-            for (index, step) in part.enumerated() {
-                let isTLSNext = part.dropFirst(index + 1).first.map { [.handshake, .failHandshake].contains($0) }
-                // The client begins the handshake when it has read this step's reply.
-                if isTLSNext == true { try await channel.setOption(.autoRead, value: false).get() }
-                if index == 0, ![.handshake, .failHandshake].contains(step), isTLSNext != true {
-                    try await channel.setOption(.autoRead, value: true).get()
-                }
-                try await play(step, on: channel, &input)
-            }
+            for step in part { try await play(step, on: channel, &input) }
         } catch {
             note("connection \(number): \(error)")
         }
@@ -149,28 +142,15 @@ final class SMTPPeer: Sendable {
             }
             try await channel.close()
         case .handshake:
-            try await startTLS(on: channel)
             try await input.handshake()
         case .failHandshake:
-            try await startTLS(on: channel)
             if (try? await input.handshake()) != nil { throw PeerFault("the handshake should have failed") }
         case .stall(let time):
-            try await channel.setOption(.autoRead, value: false).get()
             // Until the buffers between client and peer are full, which nobody can see.
             try await Task.sleep(for: .milliseconds(500))
             await clock.advance(by: time)
-            try await channel.setOption(.autoRead, value: true).get()
             await input.drain()
         }
-    }
-
-    private func startTLS(on channel: any Channel) async throws {
-        let tls = try await TestCertificates.shared.server
-        try await channel.eventLoop.submit {
-            let handler = NIOSSLServerHandler(context: tls)
-            try channel.pipeline.syncOperations.addHandler(handler, position: .first)
-        }.get()
-        try await channel.setOption(.autoRead, value: true).get()
     }
 
     private static func matches(_ line: String, _ pattern: String) -> Bool {
@@ -221,10 +201,14 @@ private final class PeerHandler: ChannelInboundHandler {
 
 /// What the client sent, read piece by piece.
 private struct PeerInput {
+    private let channel: any Channel
     private var iterator: AsyncStream<PeerEvent>.Iterator
     private var buffer: [UInt8] = []
 
-    init(_ events: AsyncStream<PeerEvent>) { iterator = events.makeAsyncIterator() }
+    init(_ channel: any Channel, _ events: AsyncStream<PeerEvent>) {
+        self.channel = channel
+        iterator = events.makeAsyncIterator()
+    }
 
     mutating func line() async throws -> String {
         while true {
@@ -269,7 +253,7 @@ private struct PeerInput {
 
     mutating func end() async throws {
         while true {
-            switch await iterator.next(isolation: #isolation) {
+            switch await next() {
             case nil, .failed: return
             case .handshakeDone: continue
             case .bytes(let bytes):
@@ -282,11 +266,23 @@ private struct PeerInput {
     }
 
     mutating func drain() async {
-        while await iterator.next(isolation: #isolation) != nil {}
+        while await next() != nil {}
     }
 
+    /// Does our half.
     mutating func handshake() async throws {
-        switch await iterator.next(isolation: #isolation) {
+        let tls = try await TestCertificates.shared.server
+        try await channel.eventLoop.submit { [channel] in
+            let handler = NIOSSLServerHandler(context: tls)
+            try channel.pipeline.syncOperations.addHandler(handler, position: .first)
+        }.get()
+        try await channel.setOption(.autoRead, value: true).get()
+        try await handshakeDone()
+        try await channel.setOption(.autoRead, value: false).get()
+    }
+
+    private mutating func handshakeDone() async throws {
+        switch await next() {
         case .handshakeDone: return
         case .failed(let reason): throw PeerFault("the handshake failed: \(reason)")
         case .bytes: throw PeerFault("bytes in place of a handshake")
@@ -294,8 +290,13 @@ private struct PeerInput {
         }
     }
 
+    private mutating func next() async -> PeerEvent? {
+        channel.read()
+        return await iterator.next(isolation: #isolation)
+    }
+
     private mutating func more() async throws {
-        switch await iterator.next(isolation: #isolation) {
+        switch await next() {
         case .bytes(let bytes): buffer += bytes
         case .failed(let reason): throw PeerFault(reason)
         case .handshakeDone: return

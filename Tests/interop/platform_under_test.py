@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -167,7 +168,7 @@ class Platform:
             "COMMUNE_SMTP_ROUTES": self.routes,
             # Nothing here may ask the machine's real name servers.
             "COMMUNE_DNS_SERVER": "127.0.0.1:9",
-            "LOG_LEVEL": "debug",
+            "COMMUNE_LOG_LEVEL": "debug",
             **changes,
         }
         return {name: value for name, value in settings.items() if value is not None}
@@ -265,11 +266,37 @@ class Platform:
         assert answer.status == 200, f"{answer.status} {answer.body}"
         return answer.data
 
+    def send_to_each(self, inbox, addresses):
+        """A message of its own to each address, several at a time."""
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda address: self.send(inbox, address), addresses))
+
+    @contextmanager
+    def load(self, send, addresses):
+        """Calls `send` for each address in the background, several at a time; at the end all have been called."""
+        with ThreadPoolExecutor(8) as pool:
+            calls = [pool.submit(send, address) for address in addresses]
+            yield
+            for call in calls:
+                call.result()
+
     def _status(self, path):
         try:
             return self.call("GET", path, timeout=5).status
         except OSError:
             return None
+
+    def now(self):
+        """The database's clock, in seconds."""
+        return self.database.query("SELECT extract(epoch FROM clock_timestamp())::float8 AS now")[0]["now"]
+
+    def lease_times(self, queue):
+        """Seconds that each lease of a queue has left."""
+        client = self.redis
+        seconds, microseconds = client.time()
+        now = seconds * 1000 + microseconds / 1000
+        leases = client.zrange(f"commune:{{{queue}.0}}:lease", 0, -1, withscores=True)
+        return [(expiry - now) / 1000 for _, expiry in leases]
 
     # What must hold ---------------------------------------------------------------------------------------------
 

@@ -1,14 +1,6 @@
 """`kill -9` of a worker: nothing is lost, and what was recorded is not done twice."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 from polling import eventually
-
-
-def send_many(platform, inbox, addresses):
-    """One message to each address."""
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda address: platform.send(inbox, address), addresses))
 
 
 def test_50_messages_in_flight_survive_their_worker(platform, sink):
@@ -18,11 +10,11 @@ def test_50_messages_in_flight_survive_their_worker(platform, sink):
     inbox = platform.inbox()
     recorded = [f"recorded{n}@killed.test" for n in range(10)]
     in_flight = [f"flight{n}@killed.test" for n in range(50)]
-    send_many(platform, inbox, recorded)
+    platform.send_to_each(inbox, recorded)
     platform.await_delivered(recorded)
 
     sink.hold()
-    send_many(platform, inbox, in_flight)
+    platform.send_to_each(inbox, in_flight)
     eventually(lambda: set(in_flight) <= sink.seen().keys(), 30, lambda: f"50 in flight, {len(sink.seen()) - 10} are")
     worker.kill()
     sink.release()
@@ -46,7 +38,7 @@ def test_only_unrecorded_answers_are_asked_for_again(platform, sink):
     inbox = platform.inbox()
     addresses = [f"race{n}@killed.test" for n in range(50)]
     sink.hold()
-    send_many(platform, inbox, addresses)
+    platform.send_to_each(inbox, addresses)
     eventually(lambda: set(addresses) <= sink.seen().keys(), 30, lambda: f"50 in flight, {len(sink.seen())} are")
 
     sink.release(25)

@@ -1,0 +1,219 @@
+// What holds for every route, walked from the route table: a new route is covered the moment it is there.
+
+import Foundation
+import HTTPTypes
+import Platform
+import Store
+import Testing
+
+@testable import API
+
+/// Rows of one organization to ask for, under the names that path parameters have.
+private struct Examples {
+    let values: [String: String]
+    /// Words of the rows that nobody else may see.
+    let secrets: [String]
+
+    init(_ platform: APIPlatform) async throws {
+        let inbox = try await platform.makeInbox("confidential-inbox", name: "Confidential Name")
+        let thread = try await platform.receive(
+            "<confidential-id@x>",
+            in: inbox,
+            from: "confidential-sender@x.test",
+            subject: "Confidential subject",
+            text: "Confidential text"
+        )
+        let list = try await platform.get("/v1/messages?inbox_id=\(inbox.id)")
+        let message = try #require(list.body["data"][0]["message_id"].string)
+        values = [
+            "inbox_id": inbox.id.description, "domain_id": inbox.domain.description, "thread_id": thread,
+            "message_id": message,
+        ]
+        secrets = ["onfidential", inbox.id.description, thread, message]
+    }
+
+    /// The route's path with these rows in it.
+    func path(of route: Route) throws -> String {
+        try route.path.split(separator: "/").map { part in
+            guard part.hasPrefix("{") else { return "/\(part)" }
+            let name = String(part.dropFirst().dropLast())
+            return "/" + (try #require(values[name], "\(Self.unknown(name, route))"))
+        }.joined()
+    }
+
+    private static func unknown(_ name: String, _ route: Route) -> String {
+        """
+        The route \(route.method) \(route.path) has the path parameter \(name), of which these tests know no example: \
+        make one in Examples, so that the route is tested with a key of another organization.
+        """
+    }
+
+    /// The rows in a query string and in a body, under every name that a route may read.
+    var query: String {
+        values.map { "\($0.key)=\($0.value)" }.sorted().joined(separator: "&") + "&sender=\(sender)"
+    }
+    private var sender: String { "confidential-sender@x.test" }
+    var body: JSON {
+        var body: JSON = [
+            "to": "a@b.test", "subject": "s", "text": "t", "local_part": "mine", "name": "n",
+        ]
+        for (name, value) in values { body[name] = .string(value) }
+        return body
+    }
+}
+
+@Suite("Every route")
+struct RouteTableTests {
+    private var keyed: [Route] { routeTable.filter { $0.access != .open } }
+
+    private func body(of route: Route, _ examples: Examples) throws -> [UInt8]? {
+        [.get, .delete].contains(route.method) ? nil : try examples.body.bytes
+    }
+
+    @Test("without a key it is 401")
+    func noKey() async throws {
+        try await withPlatform { platform in
+            let examples = try await Examples(platform)
+            let before = try await platform.stored()
+            for route in keyed {
+                let reply = try await platform.call(
+                    route.method,
+                    examples.path(of: route),
+                    key: nil,
+                    raw: body(of: route, examples)
+                )
+                #expect(reply.status == 401, "\(route.method) \(route.path)")
+                for secret in examples.secrets { #expect(!reply.text.contains(secret)) }
+            }
+            #expect(try await platform.stored() == before)
+        }
+    }
+
+    @Test("a key that has every scope but its own is 403")
+    func allScopesButOne() async throws {
+        try await withPlatform { platform in
+            let examples = try await Examples(platform)
+            let before = try await platform.stored()
+            for route in keyed {
+                guard case .scope(let scope) = route.access else { continue }
+                #expect(
+                    APIKey.scopes.contains(scope),
+                    "\(route.path) asks for \(scope), which no key can have"
+                )
+                // What grants the scope without being it.
+                var granting: Set<String> = ["admin", scope]
+                if scope.hasSuffix(":read") { granting.insert("read") }
+                if scope.hasSuffix(":write") { granting.insert("write") }
+                let key = try await platform.makeKey(APIKey.scopes.subtracting(granting).sorted())
+                let reply = try await platform.call(
+                    route.method,
+                    examples.path(of: route),
+                    key: key,
+                    raw: body(of: route, examples)
+                )
+                #expect(reply.status == 403, "\(route.method) \(route.path)")
+                #expect(reply.error.contains(scope))
+            }
+            #expect(try await platform.stored() == before)
+        }
+    }
+
+    @Test("a key that has its scope alone is let in, and so is one with the wide scope")
+    func ownScope() async throws {
+        try await withPlatform { platform in
+            let examples = try await Examples(platform)
+            for route in keyed {
+                guard case .scope(let scope) = route.access else { continue }
+                var granting = [scope]
+                if scope.hasSuffix(":read") { granting.append("read") }
+                if scope.hasSuffix(":write") { granting.append("write") }
+                for scope in granting {
+                    let reply = try await platform.call(
+                        route.method,
+                        examples.path(of: route),
+                        key: platform.makeKey([scope]),
+                        raw: body(of: route, examples)
+                    )
+                    #expect(
+                        ![401, 403].contains(reply.status),
+                        "\(route.method) \(route.path) with \(scope)"
+                    )
+                    #expect(reply.status < 500, "\(route.method) \(route.path): \(reply.text)")
+                }
+            }
+        }
+    }
+
+    @Test("another organization's key never sees its rows: 404 for a path, nothing in a list")
+    func otherOrganization() async throws {
+        try await withPlatform { platform in
+            let examples = try await Examples(platform)
+            let stranger = try await platform.stranger()
+            for route in routeTable {
+                let path = try examples.path(of: route)
+                for asked in [path, "\(path)?\(examples.query)"] {
+                    let before = try await platform.snapshot()
+                    let reply = try await platform.call(
+                        route.method,
+                        asked,
+                        key: stranger.key,
+                        raw: body(of: route, examples)
+                    )
+                    if route.path.contains("{") {
+                        #expect(reply.status == 404, "\(route.method) \(asked): \(reply.text)")
+                    }
+                    #expect(reply.status < 500, "\(route.method) \(asked): \(reply.text)")
+                    for secret in examples.secrets {
+                        #expect(!reply.text.contains(secret), "\(route.method) \(asked): \(reply.text)")
+                    }
+                    #expect(try await platform.snapshot() == before, "\(route.method) \(asked) changed rows")
+                }
+            }
+        }
+    }
+
+    @Test("another organization's rows are not reached through a body either")
+    func otherOrganizationInBody() async throws {
+        try await withPlatform { platform in
+            let examples = try await Examples(platform)
+            let stranger = try await platform.stranger()
+            let theirs = try await platform.makeInbox("theirs", org: stranger.org)
+            let before = try await platform.snapshot()
+            for route in keyed where ![.get, .delete].contains(route.method) {
+                // With a sender of their own, so that only what is ours can be the reason.
+                for body in [examples.body, examples.body.with("inbox_id", .string(theirs.id.description))] {
+                    let reply = try await platform.call(
+                        route.method,
+                        examples.path(of: route),
+                        key: stranger.key,
+                        raw: body.bytes
+                    )
+                    for secret in examples.secrets { #expect(!reply.text.contains(secret)) }
+                }
+            }
+            #expect(try await platform.snapshot() == before)
+        }
+    }
+
+    @Test("it is listed once, under /v1 unless it is open, and asks for a scope that keys can have")
+    func table() {
+        let names = routeTable.map { "\($0.method) \($0.path)" }
+        #expect(Set(names).count == names.count)
+        for route in keyed { #expect(route.path.hasPrefix("/v1/"), "\(route.path)") }
+        #expect(routeTable.filter { $0.access == .open }.map(\.path) == ["/healthz", "/readyz"])
+        for route in routeTable { #expect(route.bodyMax <= 40 << 20) }
+    }
+}
+
+extension APIPlatform {
+    /// The organization's own rows as text, to see whether a stranger changed any.
+    fileprivate func snapshot() async throws -> [String] {
+        let tables = ["inboxes", "threads", "messages", "message_bodies", "recipients", "jobs"]
+        return try await database.batch(
+            .tenant(org),
+            tables.map {
+                "SELECT coalesce(string_agg(t::text, '|' ORDER BY t::text), '') AS rows FROM \(raw: $0) t"
+            }
+        ).map { try #require($0.first)("rows") }
+    }
+}
