@@ -20,14 +20,7 @@ struct APIProgram {
         guard let configuration else { return }
         let logger = Logger(label: "commune-api")
         let redis = Redis(configuration.redis, logger: logger)
-        // A Redis that evicts would lose parts of the queue; one out of reach refuses no start.
-        if let policy = try? await redis.memoryPolicy(), policy != "noeviction" {
-            logger.critical(
-                "REDIS_URL names a server with maxmemory-policy \(policy), which may throw parts of the queue away. Set it to noeviction."
-            )
-            await redis.close()
-            throw RefusedStart()
-        }
+        await EvictingRedis.refuse(redis, logger: logger)
         let database = Database(configuration.database, logger: logger)
         let pusher = Pusher(Schedule(redis), logger: logger)
         let backend = Backend(configuration, database: database, redis: redis, pusher: pusher, logger: logger)
@@ -50,8 +43,6 @@ struct APIProgram {
         logger.notice("Listening.", metadata: ["address": "\(configuration.listen)"])
         try await application.runService(gracefulShutdownSignals: [.sigterm, .sigint])
     }
-
-    private struct RefusedStart: Error {}
 }
 
 /// What the API reads from the environment.

@@ -13,6 +13,13 @@ extension Call {
         return value
     }
 
+    /// Text to compare rows with; none of them holds a NUL, and PostgreSQL does not take one.
+    func query(text name: String) throws -> String? {
+        guard let text = query(name) else { return nil }
+        guard !text.utf8.contains(0) else { throw invalid(name, "must not contain NUL characters.") }
+        return text
+    }
+
     /// A whole number within a range.
     func query(_ name: String, in range: ClosedRange<Int>, default fallback: Int) throws -> Int {
         guard let text = query(name) else { return fallback }

@@ -1,6 +1,7 @@
 // commune keys: API keys of an organization.
 
 import ArgumentParser
+import Platform
 import Store
 
 struct Keys: AsyncParsableCommand {
@@ -35,7 +36,7 @@ struct Keys: AsyncParsableCommand {
         var quiet = false
 
         func run() async throws {
-            try await Installation.open { installation in
+            try await Installation.open(checking: { _ = SecretBox(reading: &$0) }) { installation in
                 let store = installation.store()
                 guard let id = try await store.organization(named: org) else {
                     throw Failure(

@@ -28,14 +28,19 @@ struct Installation {
     private let settings: Settings
 
     /// Opens the database, closes it after `body`, and turns faults into one clear line.
+    ///
+    /// `check` reads what `body` will need besides, so that all faults are told at once.
     static func open<Value>(
         url variable: String = "DATABASE_URL",
+        checking check: (inout Settings) -> Void = { _ in },
         _ body: (Installation) async throws -> Value
     ) async throws -> Value {
         var settings = Settings()
         bootstrapLogging(reading: &settings)
         let configuration = Database.Configuration(reading: &settings, url: variable)
-        settings.exitOnFaults()
+        var checked = settings
+        check(&checked)
+        checked.exitOnFaults()
         let logger = Logger(label: "commune")
         let installation = Installation(
             database: Database(configuration, logger: logger),

@@ -17,7 +17,11 @@ struct Migrate: AsyncParsableCommand {
 
     func run() async throws {
         let variable = Settings().text("DATABASE_DIRECT_URL") == nil ? "DATABASE_URL" : "DATABASE_DIRECT_URL"
-        try await Installation.open(url: variable) { installation in
+        let needed = { (settings: inout Settings) in
+            _ = SecretBox(reading: &settings)
+            _ = Store.defaultDomain(reading: &settings)
+        }
+        try await Installation.open(url: variable, checking: needed) { installation in
             let store = installation.store()
             let domain = installation.defaultDomain()
             let applied = try await Migrator(installation.database, logger: installation.logger).run()

@@ -30,7 +30,7 @@ struct Orgs: AsyncParsableCommand {
         }
 
         func run() async throws {
-            try await Installation.open { installation in
+            try await Installation.open(checking: { _ = SecretBox(reading: &$0) }) { installation in
                 let id = try await installation.store().createOrganization(named: name)
                 print(quiet ? id.description : "Made organization \(name) (\(id)).")
             }

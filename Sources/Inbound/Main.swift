@@ -1,7 +1,6 @@
 // commune-inbound: the SMTP front, the API's twin for mail. Stateless; any number of copies may run. 250 means committed.
 
 import Database
-import Foundation
 import Logging
 import NIOPosix
 import Platform
@@ -21,13 +20,7 @@ struct InboundProgram {
         guard let configuration else { return }
         let logger = Logger(label: "commune-inbound")
         let redis = Redis(configuration.redis, logger: logger)
-        if let policy = try? await redis.memoryPolicy(), policy != "noeviction" {
-            logger.critical(
-                "REDIS_URL names a server with maxmemory-policy \(policy), which may throw parts of the queue away. Set it to noeviction."
-            )
-            await redis.close()
-            throw RefusedStart()
-        }
+        await EvictingRedis.refuse(redis, logger: logger)
         let database = Database(configuration.database, logger: logger)
         let pusher = Pusher(Schedule(redis), logger: logger)
         let listener = SMTPListener(
@@ -47,8 +40,6 @@ struct InboundProgram {
         await database.close()
         await redis.close()
     }
-
-    private struct RefusedStart: Error {}
 }
 
 /// What the inbound front reads from the environment.

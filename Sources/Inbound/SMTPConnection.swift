@@ -6,15 +6,13 @@ import Mail
 import NIOCore
 import Platform
 import Queue
+import ServiceLifecycle
 import Store
 
 /// A connection and its session.
 struct SMTPConnection {
     typealias Inbound = NIOAsyncChannelInboundStream<ByteBuffer>
     typealias Outbound = NIOAsyncChannelOutboundWriter<ByteBuffer>
-
-    /// What an idle client hears.
-    static let idleGoodbye = Reply.idleTooLong.bytes
 
     private let clientAddress: String
     private let isOverloaded: Bool
@@ -87,14 +85,23 @@ struct SMTPConnection {
         case .accept(let envelope):
             try await send(await accept(envelope), outbound)
             (message, inboxes) = ([], [:])
+            return try await goesOn(outbound)
         case .refuse(let replies):
             (message, inboxes) = ([], [:])
             try await send(replies, outbound)
+            return try await goesOn(outbound)
         case .close(let reply):
             try await send([reply], outbound)
             return false
         }
         return true
+    }
+
+    /// Between two messages is the time to part at shutdown.
+    private func goesOn(_ outbound: Outbound) async throws -> Bool {
+        guard Task.isShuttingDownGracefully else { return true }
+        try await send([Reply.shuttingDown], outbound)
+        return false
     }
 
     private mutating func check(_ address: EmailAddress) async -> ServerSession.RecipientVerdict {

@@ -2,6 +2,7 @@
 
 import Foundation
 import Logging
+import Mail
 import NIOCore
 import NIOPosix
 import Platform
@@ -36,7 +37,10 @@ final class SMTPListener: Service {
     private let store: Store
     private let pusher: Pusher
     private let logger: Logger
-    private let open = Atomic<Int>(0)
+    /// At shutdown a client has this long to end what it is in the middle of.
+    private static let grace = TimeAmount.seconds(5)
+
+    private let clients = Mutex<[ObjectIdentifier: any Channel]>([:])
 
     init(_ configuration: Configuration, store: Store, pusher: Pusher, logger: Logger) {
         self.configuration = configuration
@@ -58,6 +62,16 @@ final class SMTPListener: Service {
             }
         } onGracefulShutdown: {
             server.channel.close(promise: nil)
+            self.sayGoodbye()
+        }
+    }
+
+    /// Clients that wait for nothing must not hold the end up until they are idle for too long.
+    private func sayGoodbye() {
+        for client in clients.withLock({ Array($0.values) }) {
+            client.eventLoop.scheduleTask(in: Self.grace) {
+                client.pipeline.fireUserInboundEventTriggered(ShuttingDown())
+            }
         }
     }
 
@@ -72,20 +86,24 @@ final class SMTPListener: Service {
             .bind(host: configuration.listen.host, port: configuration.listen.port) { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(IdleStateHandler(allTimeout: idle))
-                    try channel.pipeline.syncOperations.addHandler(IdleClients())
+                    try channel.pipeline.syncOperations.addHandler(Goodbyes())
                     return try Client(wrappingChannelSynchronously: channel)
                 }
             }
     }
 
     private func serve(_ client: Client) async {
-        let count = open.add(1, ordering: .relaxed).newValue
-        defer { open.subtract(1, ordering: .relaxed) }
+        let key = ObjectIdentifier(client.channel)
+        let count = clients.withLock { clients in
+            clients[key] = client.channel
+            return clients.count
+        }
+        defer { clients.withLock { $0[key] = nil } }
         let address = client.channel.remoteAddress?.ipAddress ?? "unknown"
         var connection = SMTPConnection(
             hostname: configuration.hostname,
             clientAddress: address,
-            isOverloaded: count > configuration.connectionsMax,
+            isOverloaded: count > configuration.connectionsMax || Task.isShuttingDownGracefully,
             store: store,
             pusher: pusher,
             logger: logger
@@ -101,19 +119,23 @@ final class SMTPListener: Service {
     }
 }
 
-/// Says goodbye to clients that have been silent for too long.
-private final class IdleClients: ChannelInboundHandler {
+/// Told to the pipelines of clients that are still here at shutdown.
+private struct ShuttingDown: Sendable {}
+
+/// Says goodbye to clients that have been silent for too long, and at shutdown to all.
+private final class Goodbyes: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        guard event is IdleStateHandler.IdleStateEvent else {
-            context.fireUserInboundEventTriggered(event)
-            return
+        let goodbye: Reply
+        switch event {
+        case is IdleStateHandler.IdleStateEvent: goodbye = Reply.idleTooLong
+        case is ShuttingDown: goodbye = Reply.shuttingDown
+        default: return context.fireUserInboundEventTriggered(event)
         }
-        let goodbye = ByteBuffer(bytes: SMTPConnection.idleGoodbye)
-        context.writeAndFlush(wrapOutboundOut(goodbye), promise: nil)
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: goodbye.bytes)), promise: nil)
         context.close(promise: nil)
     }
 }

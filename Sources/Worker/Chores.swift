@@ -3,6 +3,7 @@
 import Database
 import Logging
 import Platform
+import Queue
 import ServiceLifecycle
 
 /// Something done every so often by one worker of all.
@@ -34,6 +35,8 @@ struct Chores: Service {
             do {
                 if try await takeTurn(chore) { try await chore.run() }
                 isFailing = false
+            } catch is Schedule.NotStanding {
+                // A processor sets it up as soon as it looks; there is nothing to do before.
             } catch {
                 // Told once; the next turn tries again, here or elsewhere.
                 if !isFailing, !Task.isCancelled {

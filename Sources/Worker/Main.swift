@@ -57,7 +57,7 @@ struct WorkerProgram: AsyncParsableCommand {
         }
         let logger = Logger(label: "commune-worker")
         let worker = try Worker(configuration, queues: chosenQueues, concurrency: concurrency, logger: logger)
-        try await worker.refuseEvictingRedis()
+        await EvictingRedis.refuse(worker.redis, logger: logger)
         logger.notice(
             "Running.",
             metadata: ["queues": "\(chosenQueues.joined(separator: ","))", "concurrency": "\(concurrency)"]

@@ -99,14 +99,6 @@ struct Worker {
             ] + Array(feeders.values) + [Processors(processors: processors)]
     }
 
-    /// Refuses to start on a Redis that evicts keys: it would lose parts of the schedule at random.
-    ///
-    /// One that is out of reach refuses nothing.
-    func refuseEvictingRedis() async throws {
-        guard let policy = try? await redis.memoryPolicy(), policy != "noeviction" else { return }
-        throw RefusedStart.evictingRedis(policy: policy)
-    }
-
     private static func chores(
         of work: any Work,
         feeder: Feeder?,
@@ -147,21 +139,6 @@ private struct Processors: Service {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for processor in processors { group.addTask { try await processor.run() } }
             try await group.waitForAll()
-        }
-    }
-}
-
-/// Why a worker must not start.
-enum RefusedStart: Error, CustomStringConvertible {
-    case evictingRedis(policy: String)
-
-    var description: String {
-        switch self {
-        case .evictingRedis(let policy):
-            """
-            REDIS_URL names a server with maxmemory-policy \(policy), which may throw parts of the queue away. Set it to \
-            noeviction.
-            """
         }
     }
 }

@@ -1,8 +1,11 @@
 // Refusals that have nothing to do with mail: keys, sizes, paths, methods, query strings.
 
+import Database
 import Foundation
 import HTTPTypes
+import HummingbirdTesting
 import Platform
+import Store
 import Testing
 
 @testable import API

@@ -1,8 +1,10 @@
 // Sends that must be refused: each with its clear error, and nothing of it stored.
 
+import Database
 import Foundation
 import HTTPTypes
 import Platform
+import Store
 import Testing
 
 /// A request that must be refused.
@@ -250,7 +252,7 @@ struct BadSendTests {
 
     @Test("more than 50 recipients are refused, in one field or over all three; 50 are not")
     func recipients() async throws {
-        func many(_ count: Int, _ prefix: String) -> JSON {
+        @Sendable func many(_ count: Int, _ prefix: String) -> JSON {
             .array((0..<count).map { .string("\(prefix)\($0)@elsewhere.test") })
         }
         try await withPlatform { platform in
@@ -325,7 +327,7 @@ struct BadSendTests {
     func subject() async throws {
         try await withPlatform { platform in
             let valid = valid(try await platform.makeInbox("sender").id.description)
-            func subject(_ text: String) -> JSON { valid.with("subject", .string(text)) }
+            @Sendable func subject(_ text: String) -> JSON { valid.with("subject", .string(text)) }
             try await expect(
                 [
                     Refused(

@@ -1,9 +1,13 @@
 // Whether a copy lives and can serve, and what callers hear while a store is away.
 
+import Database
 import Foundation
 import Platform
+import Store
 import TestSupport
 import Testing
+
+@testable import API
 
 @Suite("Health")
 struct HealthTests {
@@ -37,7 +41,7 @@ struct HealthTests {
     @Test("without PostgreSQL it lives but is not ready, and callers hear 503 with Retry-After")
     func withoutPostgres() async throws {
         let server = try PostgresServer()
-        try server.stop()
+        try await server.stop()
         try await withAPI(settings: ["DATABASE_URL": server.url(), "COMMUNE_DB_ACQUIRE_TIMEOUT": "1"]) {
             client,
             backend in
@@ -60,7 +64,7 @@ struct HealthTests {
             }
             #expect(try await platform.get("/v1/inboxes", key: nil).status == 401)
             #expect(try await platform.get("/v1/inboxes", key: "nonsense").status == 401)
-            try server.start()
+            try await server.start()
             let back = try await platform.get("/readyz", key: nil)
             #expect(back.status == 200, "\(back.text)")
         }

@@ -1,5 +1,6 @@
 // Inboxes on the shared domain: made, listed, shown, and refused.
 
+import Database
 import Foundation
 import Platform
 import Store

@@ -1,8 +1,10 @@
 // Requests a minute for each key.
 
+import Database
 import Foundation
 import Platform
 import Redis
+import Store
 import TestSupport
 import Testing
 

@@ -3,6 +3,7 @@
 import Database
 import Foundation
 import Platform
+import Store
 import Testing
 
 @Suite("An accepted send")
@@ -22,7 +23,7 @@ struct SendTests {
             .tenant(platform.org),
             "SELECT composition FROM message_bodies WHERE message_id = \(message)"
         )
-        return try #require(rows.first).json("composition", as: JSON.self)
+        return try only(rows).json("composition", as: JSON.self)
     }
 
     @Test("answers with its ids once message, recipients and one job for each domain are committed")

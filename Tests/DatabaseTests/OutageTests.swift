@@ -122,7 +122,7 @@ struct OutageTests {
 
     @Test("many tasks survive a restart under load, and what was confirmed is kept")
     func restartUnderLoad() async throws {
-        try await withServer(settings: ["synchronous_commit = on", "fsync = on"]) { database, server in
+        try await withServer(settings: ["fsync = on"]) { database, server in
             let tally = Tally()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for worker in 0..<16 {

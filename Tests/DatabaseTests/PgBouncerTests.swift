@@ -138,10 +138,11 @@ private final class PgBouncer: Sendable {
     private let process: Process
     private let lifeline = Pipe()
 
+    /// KILL, as a child of one of Swift's threads inherits their blocked signals, TERM among them.
     private static let script = """
         set -e
         umask 077; folder=$(mktemp -d /var/tmp/commune-test-pgbouncer-XXXXXX)
-        trap 'kill $child 2>/dev/null; rm -rf "$folder"' EXIT
+        trap 'kill -KILL $child 2>/dev/null; rm -rf "$folder"' EXIT
         printf '%s' "$1" >"$folder/pgbouncer.ini"; printf '"postgres" ""\\n' >"$folder/users"
         cd "$folder"; /usr/sbin/pgbouncer -q pgbouncer.ini & child=$!
         read -r _ || true

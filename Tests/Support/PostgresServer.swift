@@ -19,7 +19,8 @@ package final class PostgresServer: Sendable {
     package let port: Int
     private let folder: String
     private let guardian: Process
-    private let lifeline: Pipe
+    private let lifeline = Pipe()
+    private let answers = Pipe()
 
     private static let sharedURL = Mutex<String?>(nil)
     private static let sharedServer = Mutex<PostgresServer?>(nil)
@@ -46,14 +47,13 @@ package final class PostgresServer: Sendable {
     package init(settings: [String] = []) throws {
         port = try Self.freePort()
         folder = "/var/tmp/commune-test-postgres-\(getpid())-\(port)"
-        lifeline = Pipe()
         guardian = Process()
         let lines = [
             "port = \(port)", "listen_addresses = '127.0.0.1'", "unix_socket_directories = ''",
-            "fsync = off", "synchronous_commit = off", "full_page_writes = off", "max_connections = 200",
+            "fsync = off", "full_page_writes = off", "max_connections = 200",
             "autovacuum_naptime = 10min", "log_min_messages = fatal",
         ]
-        try start(with: lines + settings)
+        try launch(with: lines + settings)
     }
 
     deinit {
@@ -68,13 +68,13 @@ package final class PostgresServer: Sendable {
     }
 
     /// Stops at once, as a crash would; connections are cut.
-    package func stop() async throws { try await control("stop", "-m", "immediate") }
+    package func stop() async throws { try await control("stop") }
 
     /// Starts again with the same data.
-    package func start() async throws {
-        try await control("start", "-w", "-t", "30", "-l", "\(folder)/log") }
+    package func start() async throws { try await control("start") }
 
-    /// What the guardian does: makes the server, says so, waits for a line or our end, cleans up.
+    /// What the guardian does: makes the server, says so, does what it is told, and cleans up
+    /// at the order to end or when we are gone.
     private static let guardianScript = """
         set -e
         folder=$1; bin=$2; settings=$3
@@ -85,40 +85,41 @@ package final class PostgresServer: Sendable {
         printf '%s\\n' "$settings" >>data/postgresql.conf
         "$bin/pg_ctl" -D data -w -t 60 -l log start >/dev/null
         echo ready
-        read -r _ || true
+        while read -r order; do
+            case $order in
+                stop) "$bin/pg_ctl" -D data -m immediate stop >/dev/null;;
+                start) "$bin/pg_ctl" -D data -w -t 60 -l log start >/dev/null;;
+                *) break;;
+            esac
+            echo ready
+        done
         """
 
-    private func start(with settings: [String]) throws {
-        let answer = Pipe()
+    private func launch(with settings: [String]) throws {
         let command = [
             "/bin/sh", "-c", Self.guardianScript, "postgres", folder, try Self.programs(),
             settings.joined(separator: "\n"),
         ]
         Self.prepare(guardian, command)
         guardian.standardInput = lifeline
-        guardian.standardOutput = answer
+        guardian.standardOutput = answers
         try guardian.run()
-        let said = answer.fileHandleForReading.readData(ofLength: 6)
+        let said = answers.fileHandleForReading.readData(ofLength: 6)
         guard String(decoding: said, as: UTF8.self) == "ready\n" else {
             throw Fault(description: "PostgreSQL did not start; see its messages above (\(folder))")
         }
     }
 
-    private func control(_ arguments: String...) async throws {
-        let process = Process()
-        Self.prepare(process, [try Self.programs() + "/pg_ctl", "-D", "\(folder)/data"] + arguments)
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        let status: Int32 = try await withCheckedThrowingContinuation { continuation in
-            process.terminationHandler = { continuation.resume(returning: $0.terminationStatus) }
-            do {
-                try process.run()
-            } catch {
-                process.terminationHandler = nil
-                continuation.resume(throwing: error)
+    /// Has the guardian do it, on a thread of its own as the answer takes a second.
+    private func control(_ order: String) async throws {
+        let isDone = await withCheckedContinuation { continuation in
+            Thread.detachNewThread { [lifeline, answers] in
+                try? lifeline.fileHandleForWriting.write(contentsOf: Data("\(order)\n".utf8))
+                let said = answers.fileHandleForReading.readData(ofLength: 6)
+                continuation.resume(returning: String(decoding: said, as: UTF8.self) == "ready\n")
             }
         }
-        guard status == 0 else { throw Fault(description: "pg_ctl \(arguments.first ?? "") failed") }
+        guard isDone else { throw Fault(description: "PostgreSQL did not \(order)") }
     }
 
     /// PostgreSQL refuses to run as root: the package's own user runs it then.

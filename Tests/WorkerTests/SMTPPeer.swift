@@ -10,7 +10,7 @@ import Synchronization
 /// The server's side of a dialogue.
 final class SMTPPeer: Sendable {
     /// One line of a part.
-    enum Step: Sendable, Equatable {
+    enum Step: Sendable {
         /// The next line must begin with this, or match it as a regular expression when that begins with `~`.
         case expectLine(String)
         /// The client must send something, anything: the beginning of a handshake, say.
@@ -29,6 +29,12 @@ final class SMTPPeer: Sendable {
         case handshake
         /// Does the server's half of a handshake that the client must break off.
         case failHandshake
+        /// Takes every message, as a good server does, until the client leaves.
+        case serve
+        /// Tells the test that it came here.
+        case signal(AsyncStream<Void>.Continuation)
+        /// Goes on when the test calls `openGate`.
+        case gate
         /// Reads nothing while this much time passes.
         case stall(Duration)
     }
@@ -37,12 +43,16 @@ final class SMTPPeer: Sendable {
     var faults: [String] { state.withLock { $0.faults } }
     /// Connections that came.
     var connections: Int { state.withLock { $0.connections } }
+    /// The most that were open at once.
+    var openMax: Int { state.withLock { $0.openMax } }
     let port: Int
 
     private struct State {
         var parts: [[Step]]
         var faults: [String] = []
         var connections = 0
+        var open = 0
+        var openMax = 0
         var tasks: [Task<Void, Never>] = []
     }
 
@@ -50,9 +60,16 @@ final class SMTPPeer: Sendable {
     private let clock: ManualClock
     private let message: [UInt8]
     private let listener: any Channel
+    private let gate = AsyncStream<Void>.makeStream()
 
-    /// Listens on a free port. More connections than parts are closed at once and are a fault.
-    init(_ parts: [[Step]], clock: ManualClock, message: [UInt8]) async throws {
+    /// Listens on a free port, unless one is given. More connections than parts are closed at once and are a fault.
+    init(
+        _ parts: [[Step]],
+        clock: ManualClock = ManualClock(),
+        message: [UInt8] = Dialogue.short,
+        host: String = "127.0.0.1",
+        port: Int = 0
+    ) async throws {
         state = Mutex(State(parts: parts))
         self.clock = clock
         self.message = message
@@ -64,13 +81,13 @@ final class SMTPPeer: Sendable {
             .childChannelOption(.autoRead, value: false)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(PeerHandler())
-                    accepted.continuation.yield(channel)
+                    let handler = PeerHandler { accepted.continuation.yield($0) }
+                    try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }
-            .bind(host: "127.0.0.1", port: 0)
+            .bind(host: host, port: port)
             .get()
-        port = listener.localAddress?.port ?? 0
+        self.port = listener.localAddress?.port ?? 0
         let accepting = Task { [self] in
             for await channel in accepted.stream { accept(channel) }
         }
@@ -85,9 +102,14 @@ final class SMTPPeer: Sendable {
         state.withLock { $0.tasks.first?.cancel() }
     }
 
+    /// Lets one part go on that waits at its gate.
+    func openGate() { gate.continuation.yield() }
+
     private func accept(_ channel: any Channel) {
         let (part, number) = state.withLock { state -> ([Step]?, Int) in
             state.connections += 1
+            state.open += 1
+            state.openMax = max(state.open, state.openMax)
             return (state.parts.isEmpty ? nil : state.parts.removeFirst(), state.connections)
         }
         guard let part else {
@@ -95,7 +117,10 @@ final class SMTPPeer: Sendable {
             channel.close(promise: nil)
             return
         }
-        let task = Task { await play(part, on: channel, number) }
+        let task = Task {
+            await play(part, on: channel, number)
+            state.withLock { $0.open -= 1 }
+        }
         state.withLock { $0.tasks.append(task) }
     }
 
@@ -145,11 +170,33 @@ final class SMTPPeer: Sendable {
             try await input.handshake()
         case .failHandshake:
             if (try? await input.handshake()) != nil { throw PeerFault("the handshake should have failed") }
+        case .serve: try await serve(channel, &input)
+        case .signal(let here): here.yield()
+        case .gate:
+            for await _ in gate.stream { return }
         case .stall(let time):
             // Until the buffers between client and peer are full, which nobody can see.
             try await Task.sleep(for: .milliseconds(500))
             await clock.advance(by: time)
             await input.drain()
+        }
+    }
+
+    private func serve(_ channel: any Channel, _ input: inout PeerInput) async throws {
+        func say(_ text: String) async throws { try await channel.writeAndFlush(ByteBuffer(string: "\(text)\r\n")) }
+        try await say("220 mail.example.test ESMTP")
+        while let line = try? await input.line() {
+            switch line.prefix(4) {
+            case "EHLO": try await say("250-mail.example.test\r\n250 PIPELINING")
+            case "DATA":
+                try await say("354 Go on")
+                _ = try await input.message()
+                try await say("250 2.0.0 Queued")
+            case "QUIT":
+                try? await say("221 Bye")
+                return
+            default: try await say("250 2.0.0 Ok")
+            }
         }
     }
 
@@ -177,6 +224,11 @@ private final class PeerHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
     private let events = AsyncStream<PeerEvent>.makeStream()
+    private let active: (any Channel) -> Void
+
+    init(active: @escaping (any Channel) -> Void) { self.active = active }
+
+    func channelActive(context: ChannelHandlerContext) { active(context.channel) }
 
     static func events(of channel: any Channel) async throws -> AsyncStream<PeerEvent> {
         try await channel.eventLoop.submit {

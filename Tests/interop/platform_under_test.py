@@ -3,11 +3,13 @@
 Leases, scans and heartbeats are short, so that what happens after 30 seconds in production happens after two here.
 """
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -81,14 +83,18 @@ class TestDatabase:
 
     def close_doors(self):
         """The database goes away for everybody but us."""
-        self.query(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+        self._allow_connections(False)
         self.query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
             self.name,
         )
 
     def open_doors(self):
-        self.query(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
+        self._allow_connections(True)
+
+    def _allow_connections(self, are_allowed):
+        with psycopg.connect(self._server_url, autocommit=True) as server:
+            server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS {are_allowed}")
 
     def drop(self):
         self._connection.close()
@@ -211,7 +217,7 @@ class Platform:
     def start_api(self, **changes):
         """Starts the API and waits until it serves."""
         api = self.start("api", **changes)
-        api.await_ready(lambda: self._status("/readyz") == 200)
+        api.await_ready(lambda: self.status("/readyz") == 200)
         return api
 
     def start_inbound(self, **changes):
@@ -280,7 +286,27 @@ class Platform:
             for call in calls:
                 call.result()
 
-    def _status(self, path):
+    @contextmanager
+    def steady_load(self, send, domain):
+        """Calls `send` with ever new addresses of a domain, from four threads, until the block is left."""
+        is_over = threading.Event()
+
+        def keep_sending(thread):
+            for number in itertools.count():
+                if is_over.is_set():
+                    return
+                send(f"steady{thread}-{number}@{domain}")
+
+        with ThreadPoolExecutor(4) as pool:
+            calls = [pool.submit(keep_sending, thread) for thread in range(4)]
+            try:
+                yield
+            finally:
+                is_over.set()
+            for call in calls:
+                call.result()
+
+    def status(self, path):
         try:
             return self.call("GET", path, timeout=5).status
         except OSError:

@@ -58,12 +58,11 @@ def test_killed_under_load(platform, sink):
             platform.send(inbox, address)
             answered.append(address)
         except OSError:
-            pass  # killed before it answered: the caller knows that it does not know
+            pass  # no answer: the caller knows that it does not know
 
-    with platform.load(send, addresses_at("killed-api.test", 400)):
+    with platform.steady_load(send, "killed-api.test"):
         eventually(lambda: len(answered) >= 100, 30, lambda: f"100 answers, {len(answered)} came")
         api.kill()
-    assert len(answered) < 400
 
     platform.await_delivered(answered)
     platform.assert_settled()

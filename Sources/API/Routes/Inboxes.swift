@@ -45,14 +45,18 @@ enum InboxRoutes {
         }
 
         func validate() throws {
+            // The rules of a mailbox: a name that no header can show would fail every send of the inbox.
             if let name,
-                name.unicodeScalars.count > Self.nameMax
-                    || name.unicodeScalars.contains(where: { $0.value < 0x20 })
+                name.unicodeScalars.count > Self.nameMax || name.utf8.count > Mailbox.displayNameOctetsMax
+                    || name.unicodeScalars.contains(where: {
+                        $0.value < 0x20 || (0x7F...0x9F).contains($0.value)
+                    })
             {
                 throw APIError.invalid([
                     .init(
                         path: "name",
-                        message: "must be at most \(Self.nameMax) characters without line breaks."
+                        message:
+                            "must be at most \(Self.nameMax) characters and \(Mailbox.displayNameOctetsMax) bytes, without control characters."
                     )
                 ])
             }

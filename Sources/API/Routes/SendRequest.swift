@@ -129,6 +129,7 @@ private struct FieldFaults {
     mutating func headers(_ headers: [String: String]) -> [DraftHeader] {
         if headers.count > HeaderRules.countMax {
             note("headers", "holds more than \(HeaderRules.countMax) headers.")
+            return []
         }
         // A JSON object has no order; the message must have the same one at every try.
         return headers.sorted { $0.key < $1.key }.map { name, value in
@@ -149,7 +150,7 @@ private struct FieldFaults {
             )
         }
         if request.to.values.isEmpty { note("to", "must name at least one recipient.") }
-        if request.subject.count > SendRequest.subjectMax {
+        if request.subject.unicodeScalars.count > SendRequest.subjectMax {
             note("subject", "must be at most \(SendRequest.subjectMax) characters.")
         }
         if request.subject.unicodeScalars.contains(where: { $0 == "\r" || $0 == "\n" || $0 == "\0" }) {

@@ -41,7 +41,9 @@ extension Store {
     ) async throws {
         let ids = [content.rfcMessageID] + content.cited
         try await transaction.query(MessageReferences.lock(ids, org: org))
-        for recipient in mail.recipients {
+        // An inbox may be named by several addresses, with tags; it gets one message.
+        var placed: Set<InboxID> = []
+        for recipient in mail.recipients where placed.insert(recipient.inbox).inserted {
             try await place(content, of: mail, in: recipient.inbox, org: org, ids: ids, transaction)
         }
         try await transaction.query(

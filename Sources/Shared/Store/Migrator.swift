@@ -49,6 +49,7 @@ package struct Migrator: Sendable {
 
     // "commune" in ASCII: the key of the advisory lock.
     private static let lockKey = 0x63_6f_6d_6d_75_6e_65
+    private static let lock: Statement = "SELECT pg_advisory_xact_lock(\(lockKey)) IS NULL AS locked"
 
     private let database: Database
     private let logger: Logger
@@ -62,14 +63,17 @@ package struct Migrator: Sendable {
     /// Applies what is missing and returns the names; each migration is a transaction of its own.
     @discardableResult
     package func run() async throws -> [String] {
-        try await database.query(
-            .owner,
-            """
-            CREATE TABLE IF NOT EXISTS schema_migrations (
-                version integer PRIMARY KEY, name text NOT NULL, digest text NOT NULL,
-                applied_at timestamptz NOT NULL DEFAULT now())
-            """
-        )
+        // Under the lock like all else: of two at once, IF NOT EXISTS fails one.
+        try await database.transaction(.owner, timeout: .seconds(3600)) { transaction in
+            try await transaction.query(Self.lock)
+            try await transaction.query(
+                """
+                CREATE TABLE IF NOT EXISTS schema_migrations (
+                    version integer PRIMARY KEY, name text NOT NULL, digest text NOT NULL,
+                    applied_at timestamptz NOT NULL DEFAULT now())
+                """
+            )
+        }
         var applied: [String] = []
         for migration in Self.all where try await apply(migration) { applied.append(migration.name) }
         return applied
@@ -92,7 +96,7 @@ package struct Migrator: Sendable {
     private func apply(_ migration: Migration) async throws -> Bool {
         try await database.transaction(.owner, timeout: .seconds(3600)) { transaction in
             // A second process waits here, and then finds the migration applied.
-            try await transaction.query("SELECT pg_advisory_xact_lock(\(Self.lockKey)) IS NULL AS locked")
+            try await transaction.query(Self.lock)
             let known = try await transaction.query(
                 "SELECT version, name, digest FROM schema_migrations ORDER BY version"
             )

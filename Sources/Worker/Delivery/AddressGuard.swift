@@ -21,8 +21,8 @@ struct AddressGuard: Sendable {
     func verdict(on address: IPAddress) -> Verdict {
         // What the operator allows by name, a test lab say, is allowed in every respect.
         if filter.allowed.contains(where: { $0.contains(address) }) { return .allowed }
-        if own.contains(address.unmapped) { return .ourOwn }
-        return filter.allows(address) ? .allowed : .notPublic
+        guard filter.allows(address) else { return .notPublic }
+        return own.contains(address.unmapped) ? .ourOwn : .allowed
     }
 
     /// The addresses of this machine's interfaces.

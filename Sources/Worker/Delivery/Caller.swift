@@ -77,13 +77,13 @@ struct Caller: Sendable {
             for address in addresses {
                 guard progress.addresses < configuration.addressesMax,
                     progress.sessions < configuration.sessionsMax
-                else { return unanswered(progress) }
+                else { return unanswered(progress, site) }
                 if Task.isCancelled { return cancelled(progress) }
                 let place = Place(site: site, host: host, address: address, port: port, timeout: timeout)
                 if let outcome = await talk(at: place, transaction, onFinalDot, &progress) { return outcome }
             }
         }
-        return unanswered(progress)
+        return unanswered(progress, site)
     }
 
     // MARK: Where
@@ -92,6 +92,7 @@ struct Caller: Sendable {
         switch site.way {
         case .configured(let route): ([route.server.host], route.server.port)
         case .exchangers(let hosts): (hosts, configuration.exchangerPort)
+        case .itself(let domain): ([domain], configuration.exchangerPort)
         }
     }
 
@@ -160,7 +161,7 @@ struct Caller: Sendable {
             do {
                 connection = try await connect(place, usesTLS: usesTLS)
             } catch {
-                let reason = "Connecting to \(place.description) failed: \(Self.reason(error))"
+                let reason = "Connecting to \(place.description) failed: \(NetworkFault.description(of: error))"
                 progress.record.note(reason)
                 var outcome = RecipientOutcome(attempt: .deferred(.noConnection(reason)))
                 outcome.remoteMX = place.host
@@ -281,7 +282,7 @@ struct Caller: Sendable {
     }
 
     // What may pass comes before what is final, and what a server said before what the network did.
-    private func unanswered(_ progress: Progress) -> Outcome {
+    private func unanswered(_ progress: Progress, _ site: Site) -> Outcome {
         if let refusal = progress.refusal {
             return .unanswered(refusal, progress.record, progress.end)
         }
@@ -293,18 +294,11 @@ struct Caller: Sendable {
                 .bounced(.privateExchangers)
             } else if progress.sawOurOwn {
                 .bounced(.ownExchangers)
+            } else if case .itself = site.way {
+                .bounced(.noAddress)
             } else {
                 .bounced(.noUsableExchanger)
             }
         return .unanswered(RecipientOutcome(attempt: attempt), progress.record, .unused)
-    }
-
-    private static func reason(_ error: any Error) -> String {
-        switch error {
-        case ChannelError.connectTimeout: "timed out"
-        case let error as NIOConnectionError: error.connectionErrors.first.map { "\($0.error)" } ?? "refused"
-        case let error as IOError: error.description
-        default: String("\(error)".prefix(200))
-        }
     }
 }

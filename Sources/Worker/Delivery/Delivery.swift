@@ -94,7 +94,7 @@ struct Delivery: Sendable {
                 Metric.unreachable.increment()
                 logger.info(
                     "No mail server of a site could be used: \(outcome.detail)",
-                    metadata: ["site": "\(turn.site.key.prefix(200))"]
+                    metadata: ["site": "\(turn.site.name)"]
                 )
             }
             return Array(repeating: outcome, count: transaction.recipients.count)

@@ -2,7 +2,6 @@
 
 import DNS
 import Mail
-import NIOCore
 
 /// The answer to where.
 enum Destination: Sendable {
@@ -32,7 +31,7 @@ struct Destinations: Sendable {
         switch await resolver.exchangers(of: domain) {
         case .hosts(let exchangers, _):
             return .site(Site(exchangers: Self.hosts(exchangers)))
-        case .implicit(let domain): return .site(Site(exchangers: [domain]))
+        case .implicit(let domain): return .site(Site(itself: domain))
         case .nullMX: return .settled(.bounced(.nullMX))
         case .noSuchDomain: return .settled(.bounced(.noSuchDomain))
         case .temporary(let reason): return .settled(.deferred(.lookupFailed(domain, reason)))

@@ -13,15 +13,18 @@ struct TransactionResult: Sendable {
     let tls: String?
     /// Set when the session ended with or before the transaction.
     let failure: ClientSession.Failure?
-    /// Whether the server said anything after the transaction was handed in.
-    let gotReply: Bool
+    /// What the server said after the transaction was handed in.
+    let replies: Int
     /// Given up by us, before the final dot.
     let wasCancelled: Bool
     /// Whether the connection can take another transaction.
     let isReusable: Bool
 
     /// A kept connection had ended before the server learnt of this message.
-    var isStale: Bool { failure != nil && !wasCancelled && (!gotReply || attempts.first?.reply.code == 421) }
+    var isStale: Bool {
+        guard failure != nil, !wasCancelled else { return false }
+        return replies == 0 || replies == 1 && attempts.allSatisfy { $0.reply.code == 421 }
+    }
 }
 
 /// A connection and its session; whoever took it from its site uses it alone.

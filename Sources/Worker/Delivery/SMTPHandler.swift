@@ -28,7 +28,7 @@ final class SMTPHandler: ChannelInboundHandler {
     private struct Exchange {
         let order: SMTPConnection.Order
         var attempts: [Attempt?]
-        var gotReply = false
+        var replies = 0
         var isPastDot = false
         var wasCancelled = false
         var isDone = false
@@ -79,7 +79,8 @@ final class SMTPHandler: ChannelInboundHandler {
         exchange = Exchange(order: order, attempts: attempts)
         transactions += 1
         if cancelledSerial == order.serial {
-            cancel(order.serial)
+            exchange?.wasCancelled = true
+            complete()
             return
         }
         let actions = session.deliver(order.transaction)
@@ -96,7 +97,7 @@ final class SMTPHandler: ChannelInboundHandler {
         guard !current.isPastDot else { return }
         exchange?.wasCancelled = true
         outgoing = nil
-        perform(session.connectionLost("Given up before the message was complete", finalDotWritten: false))
+        perform(session.connectionLost("Given up before the message was complete: the worker is stopping", finalDotWritten: false))
     }
 
     func quit() { perform(session.quit()) }
@@ -155,9 +156,9 @@ final class SMTPHandler: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         if isHandshaking {
-            perform(session.tlsFailed(Self.reason(error)))
+            perform(session.tlsFailed(NetworkFault.description(of: error)))
         } else if !session.isClosed {
-            perform(lost { session.connectionLost(Self.reason(error), finalDotWritten: outgoing == nil) })
+            perform(lost { session.connectionLost(NetworkFault.description(of: error), finalDotWritten: outgoing == nil) })
         }
         closeChannel()
     }
@@ -190,7 +191,7 @@ final class SMTPHandler: ChannelInboundHandler {
     }
 
     private func received(_ reply: Reply, isLast: Bool) {
-        exchange?.gotReply = true
+        exchange?.replies += 1
         if reply.isIntermediate, !isLast {
             // It asks for something and does not wait for it: whatever follows cannot be an answer.
             perform(lost { session.connectionLost("The server replied out of turn", finalDotWritten: false) })
@@ -254,14 +255,14 @@ final class SMTPHandler: ChannelInboundHandler {
         guard let done = exchange else { return }
         exchange = nil
         let isReusable = session.isIdle && !isSpoilt && transactions < plan.transactionsMax
-        let missing = Attempt.deferred(.connectionFailed("The session ended without an answer"))
+        let missing = Attempt.deferred(.paced("The worker is stopping"))
         done.order.complete(
             TransactionResult(
                 attempts: done.attempts.map { $0 ?? missing },
                 transcript: session.transcript,
                 tls: tlsVersion,
                 failure: session.failure,
-                gotReply: done.gotReply,
+                replies: done.replies,
                 wasCancelled: done.wasCancelled,
                 isReusable: isReusable
             )
@@ -336,7 +337,7 @@ final class SMTPHandler: ChannelInboundHandler {
             tlsHandler = handler
             try context.pipeline.syncOperations.addHandler(handler, position: .first)
         } catch {
-            failTLS(Self.reason(error))
+            failTLS(NetworkFault.description(of: error))
         }
     }
 
@@ -361,11 +362,6 @@ final class SMTPHandler: ChannelInboundHandler {
         case .tlsv12: "TLSv1.2"
         case .tlsv13: "TLSv1.3"
         }
-    }
-
-    private static func reason(_ error: any Error) -> String {
-        if let error = error as? IOError { return error.description }
-        return String(String(describing: error).prefix(200))
     }
 
     // MARK: Time

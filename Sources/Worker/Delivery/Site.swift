@@ -2,7 +2,7 @@
 
 import DNS
 import Mail
-import NIOCore
+import Platform
 
 /// The sorted MX set of a domain, or a configured server; all Google-hosted domains are one site.
 struct Site: Sendable, Hashable {
@@ -11,6 +11,8 @@ struct Site: Sendable, Hashable {
         case configured(Route)
         /// Host names in the order in which they are tried. Their addresses are filtered.
         case exchangers([String])
+        /// There is no MX: the domain's own address (RFC 5321 §5.1).
+        case itself(String)
     }
 
     /// What makes two sites the same.
@@ -28,6 +30,16 @@ struct Site: Sendable, Hashable {
     init(exchangers hosts: [String]) {
         key = hosts.sorted().joined(separator: ",")
         way = .exchangers(hosts)
+    }
+
+    init(itself domain: String) {
+        key = domain
+        way = .itself(domain)
+    }
+
+    /// For logs: without a user's name.
+    var name: String {
+        if case .configured(let route) = way { "\(route.server)" } else { String(key.prefix(200)) }
     }
 
     var isConfigured: Bool { if case .configured = way { true } else { false } }

@@ -247,6 +247,9 @@ final class Sites: Sendable {
         for connection in connections { connection.quit() }
     }
 
+    /// Who waits for a turn at a site.
+    func waiting(at site: Site) -> Int { state.withLock { $0.waiters[site.key]?.count ?? 0 } }
+
     /// Sessions under way at a site, and how many may be.
     func load(at site: Site) -> (running: Int, limit: Int) {
         state.withLock { state in

@@ -127,10 +127,16 @@ struct APIPlatform: Sendable {
         )
         return try Dictionary(
             uniqueKeysWithValues: zip(tables, rows).map { table, rows in
-                (table, try #require(rows.first)("n") as Int)
+                (table, try only(rows)("n") as Int)
             }
         )
     }
+}
+
+/// The only row.
+func only(_ rows: Rows) throws -> Row {
+    #expect(rows.count == 1)
+    return try #require(rows.first)
 }
 
 private func migrate(_ url: String) async throws {

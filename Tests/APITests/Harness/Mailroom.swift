@@ -45,7 +45,7 @@ extension APIPlatform {
             .worker,
             "SELECT thread_id FROM messages WHERE rfc_message_id = \(rfcMessageID)"
         )
-        return "thread_\(try #require(rows.first)("thread_id") as ThreadID)"
+        return "thread_\(try only(rows)("thread_id") as ThreadID)"
     }
 
     /// A message of a known time and sender.

@@ -36,7 +36,7 @@ private func blockingExchange(_ port: Int, _ pieces: [String]) throws -> String 
         var bytes = Array(piece.utf8)[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes {
-                Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+                Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }
             // A server that has answered may stop reading; what it said is still to be read.
             guard count > 0 else { break }

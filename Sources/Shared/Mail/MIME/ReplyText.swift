@@ -10,7 +10,7 @@ package enum ReplyText {
         let lines = String(decoding: text.utf8.prefix(sizeMax), as: UTF8.self)
             .split(separator: "\n", omittingEmptySubsequences: false)
             .map { QuoteLine($0) }
-        let kept = dropSignature(dropQuotation(lines))
+        let kept = dropRule(dropSignature(dropQuotation(lines)))
         let reply = kept.map(\.text).joined(separator: "\n").trimmedASCII
         return reply.isEmpty ? text.trimmedASCII : reply
     }
@@ -40,17 +40,20 @@ package enum ReplyText {
 
     /// RFC 3676 §4.3, and the lines that telephones add.
     private static func dropSignature(_ lines: [QuoteLine]) -> [QuoteLine] {
-        for (position, line) in lines.enumerated() {
-            guard line.isSignatureMark || line.isDeviceLine && isNearEnd(lines, after: position) else {
-                continue
-            }
-            return Array(lines[..<position])
+        /// Lines with something on them from here to the end.
+        var below = lines.count { !$0.isBlank }
+        for (position, line) in lines.enumerated() where !line.isBlank {
+            below -= 1
+            let isMark = line.isSignatureMark || line.isDeviceLine && below <= 2 || line.isDashRule && below <= 8
+            if isMark { return Array(lines[..<position]) }
         }
         return lines
     }
 
-    private static func isNearEnd(_ lines: [QuoteLine], after position: Int) -> Bool {
-        lines[(position + 1)...].filter { !$0.isBlank }.count <= 2
+    /// A rule that stood above the quotation.
+    private static func dropRule(_ lines: [QuoteLine]) -> [QuoteLine] {
+        guard let last = lines.lastIndex(where: { !$0.isBlank }), lines[last].isRule else { return lines }
+        return Array(lines[..<last])
     }
 }
 
@@ -62,7 +65,10 @@ struct QuoteLine {
 
     init(_ line: Substring) {
         text = line
-        plain = String(line.prefix(1_000)).trimmedASCII
+        // Some programs write no-break spaces around their attributions.
+        let trimmed = line.prefix(1_000).drop { $0.isWhitespace }
+        let end = trimmed.lastIndex { !$0.isWhitespace } ?? trimmed.startIndex
+        plain = trimmed.isEmpty ? "" : String(trimmed[...end])
     }
 
     var isBlank: Bool { plain.isEmpty }
@@ -70,11 +76,17 @@ struct QuoteLine {
     var isQuoted: Bool { plain.first == ">" }
     /// `-- ` alone on its line; many forget the blank, some use other dashes.
     var isSignatureMark: Bool { ["--", "—", "––", "- --", "__"].contains(plain) }
+    /// A rule of long dashes.
+    var isDashRule: Bool { plain.count >= 3 && plain.allSatisfy { $0 == "—" || $0 == "–" } }
+    /// Any rule.
+    var isRule: Bool { plain.count >= 3 && plain.allSatisfy { "-_=*—–".contains($0) } }
 
     /// "Sent from my iPhone" and the like.
     var isDeviceLine: Bool {
-        guard plain.utf8.count <= 120 else { return false }
+        guard plain.utf8.count <= 160 else { return false }
         let lower = plain.lowercased()
-        return QuoteMarks.deviceMarks.contains { lower.hasPrefix($0) }
+        guard let mark = QuoteMarks.deviceMarks.first(where: { lower.hasPrefix($0) }) else { return false }
+        let words = lower.dropFirst(mark.count).split(separator: " ")
+        return words.count <= 4 || words.first.map { QuoteMarks.devices.contains($0.filter(\.isLetter)) } == true
     }
 }

@@ -63,7 +63,9 @@ package struct FeedbackReport: Sendable, Equatable {
         if message.header.first(named: "X-Apple-Unsubscribe") != nil {
             return [HeaderField(name: "Feedback-Type", value: Array("opt-out".utf8))]
         }
-        return message.header.first(named: "X-HmXmrOriginalRecipient") == nil ? nil : []
+        let header = message.header + originalHeader(in: message)
+        guard let recipient = header.first(named: "X-HmXmrOriginalRecipient") else { return nil }
+        return [HeaderField(name: "Original-Rcpt-To", value: recipient.value)]
     }
 
     private static func originalHeader(in message: ParsedMessage) -> [HeaderField] {

@@ -19,7 +19,7 @@ struct Inflate {
 
     /// Below this size no ratio is suspicious.
     private static let ratioFloor = 1 << 20
-    private static let ratioMax = 200
+    private static let ratioMax = 100
 
     private init(_ input: [UInt8], from start: Int, sizeMax: Int) {
         self.input = input

@@ -1,0 +1,265 @@
+// Who is served when many want to be: turns, weights, lanes, caps, rates, pauses.
+
+import Platform
+import Queue
+import Redis
+import TestSupport
+import Testing
+
+@Suite("Fairness")
+struct FairnessTests {
+    @Test("one organization floods 100,000 jobs; another's single job is among the next two", arguments: Mode.allCases)
+    func flood(_ mode: Mode) async throws {
+        try await ScheduleFixture.with(mode) { fixture in
+            let (flooding, other) = (OrgID(), OrgID())
+            // The flood itself: 500 stay, the rest waits in PostgreSQL.
+            for _ in 0..<200 { _ = try await fixture.push(Ticket.many(500, flooding)) }
+            #expect(try await fixture.counts() == [500, 0, 0])
+            for round in 0..<200 {
+                let single = Ticket.new(other)
+                if round % 10 == 0 { _ = try await fixture.push([single]) }
+                let leases = try await fixture.lease(20)
+                if round % 10 == 0 {
+                    #expect(leases.prefix(2).contains { $0.id == single.id }, "round \(round)")
+                }
+                #expect(leases.count == 20)
+                _ = try await fixture.settle(leases)
+                // The feeder.
+                _ = try await fixture.push(Ticket.many(20, flooding))
+            }
+        }
+    }
+
+    @Test("a weight of three is three jobs to the other's one", arguments: Mode.allCases)
+    func weights(_ mode: Mode) async throws {
+        try await ScheduleFixture.with(mode) { fixture in
+            let (heavy, light) = (OrgID(), OrgID())
+            try await fixture.schedule.configure(queue: fixture.queue, ["weight:o:\(heavy)": "3"])
+            _ = try await fixture.push(Ticket.many(500, light) + Ticket.many(500, heavy))
+            var served: [OrgID: Int] = [:]
+            for _ in 0..<57 {
+                // Batches of seven, so that a turn goes over from one to the next.
+                for lease in try await fixture.lease(7) { served[lease.org, default: 0] += 1 }
+            }
+            for lease in try await fixture.lease(1) { served[lease.org, default: 0] += 1 }
+            #expect(served == [heavy: 300, light: 100])
+        }
+    }
+
+    @Test("lanes of one organization take turns, and together have one organization's share")
+    func lanes() async throws {
+        try await ScheduleFixture.with { fixture in
+            let (org, other) = (OrgID(), OrgID())
+            _ = try await fixture.push(Ticket.many(40, org, lane: "a") + Ticket.many(40, org, lane: "b"))
+            _ = try await fixture.push(Ticket.many(40, other))
+            let lanes = try await fixture.lease(40).map { $0.org == org ? $0.lane : "-" }
+            #expect(lanes == (0..<40).map { ["a", "-", "b", "-"][$0 % 4] })
+        }
+    }
+
+    @Test("caps of organization and lane are never exceeded and open again", arguments: Mode.allCases)
+    func caps(_ mode: Mode) async throws {
+        try await ScheduleFixture.with(mode) { fixture in
+            let org = OrgID()
+            try await fixture.schedule.configure(queue: fixture.queue, ["cap:o": "5", "cap:l:a": "2"])
+            let tickets = Ticket.many(60, org, lane: "a") + Ticket.many(60, org, lane: "b")
+            _ = try await fixture.push(tickets)
+            var generator = Seeded(seed: 11)
+            var running: [Lease] = []
+            var seen: Set<JobID> = []
+            while seen.count < tickets.count {
+                let leases = try await fixture.lease(Int.random(in: 1...10, using: &generator))
+                #expect(leases.allSatisfy { seen.insert($0.id).inserted })
+                running += leases
+                #expect(running.count <= 5)
+                #expect(running.count { $0.lane == "a" } <= 2)
+                try #require(!running.isEmpty, "the caps leaked after \(seen.count) jobs")
+                running.shuffle(using: &generator)
+                let ended = running.suffix(Int.random(in: 1...running.count, using: &generator))
+                running.removeLast(ended.count)
+                #expect(try await fixture.settle(Array(ended)).allSatisfy { $0 })
+            }
+            #expect(try await fixture.settle(running).allSatisfy { $0 })
+            _ = try await fixture.lease()
+            #expect(try await fixture.keys() == ["epoch", "cfg", "n"])
+        }
+    }
+
+    @Test("a cap neither leaks nor bursts over 1,000 crashes")
+    func capsOverCrashes() async throws {
+        try await ScheduleFixture.with { fixture in
+            try await fixture.schedule.configure(queue: fixture.queue, ["cap:o": "2"])
+            _ = try await fixture.push(Ticket.many(10, OrgID()))
+            for crash in 0..<500 {
+                let leases = try await fixture.lease()
+                try #require(leases.count == 2, "crash \(crash)")
+                for lease in leases { try await fixture.makeDue(lease.id, in: "lease") }
+                let expired = try await fixture.schedule.reap(
+                    queue: fixture.queue,
+                    limit: 10,
+                    length: .seconds(30)
+                ).1
+                #expect(Set(expired.map(\.id)) == Set(leases.map(\.id)))
+                #expect(try await fixture.lease().isEmpty)
+                let again = expired.map {
+                    ($0.id, $0.token, Settlement.again(generation: crash + 1, due: nil))
+                }
+                _ = try await fixture.schedule.settle(again, queue: fixture.queue)
+                #expect(try await fixture.settle(leases) == [false, false])
+            }
+            #expect(try await fixture.counts() == [10, 0, 0])
+        }
+    }
+
+    @Test("a changed cap holds at once, also for what the old one held", arguments: ["0", "1"])
+    func changedCap(_ cap: String) async throws {
+        try await ScheduleFixture.with { fixture in
+            let org = OrgID()
+            _ = try await fixture.push(Ticket.many(10, org))
+            try await fixture.schedule.configure(queue: fixture.queue, ["cap:o:\(org)": cap])
+            let first = try await fixture.lease()
+            #expect(first.count == Int(cap))
+            try await fixture.schedule.configure(queue: fixture.queue, ["cap:o:\(org)": "4"])
+            #expect(try await fixture.lease().count == 4 - first.count)
+            try await fixture.schedule.configure(queue: fixture.queue, [:])
+            #expect(try await fixture.lease().count == 6)
+        }
+    }
+
+    @Test("pausing and resuming queue, organization and lane", arguments: ["", ":o", ":l"])
+    func pauses(_ scope: String) async throws {
+        try await ScheduleFixture.with { fixture in
+            let org = OrgID()
+            let subject = scope.isEmpty ? "" : scope == ":o" ? ":\(org)" : ":a"
+            _ = try await fixture.push(Ticket.many(3, org, lane: "a"))
+            let running = try await fixture.lease(1)
+            try await fixture.schedule.configure(queue: fixture.queue, ["pause\(scope)\(subject)": "1"])
+            #expect(try await fixture.lease().isEmpty)
+            // It accepts, and ends what runs.
+            #expect(try await fixture.push(Ticket.many(2, org, lane: "a")) == [.taken, .taken])
+            #expect(try await fixture.settle(running) == [true])
+            #expect(try await fixture.lease().isEmpty)
+            #expect(try await fixture.counts() == [4, 0, 0])
+            let other = Ticket.new(scope == ":l" ? org : OrgID(), lane: "b")
+            _ = try await fixture.push([other])
+            #expect(try await fixture.lease().map(\.id) == (scope.isEmpty ? [] : [other.id]))
+            try await fixture.schedule.configure(queue: fixture.queue, [:])
+            #expect(try await fixture.lease().count == (scope.isEmpty ? 5 : 4))
+        }
+    }
+
+    @Test("a pause of the lane that is the organization itself holds too")
+    func pausedOwnLane() async throws {
+        try await ScheduleFixture.with { fixture in
+            let org = OrgID()
+            try await fixture.schedule.configure(queue: fixture.queue, ["pause:l:\(org)": "1"])
+            _ = try await fixture.push(Ticket.many(1, org))
+            #expect(try await fixture.lease().isEmpty)
+            try await fixture.schedule.configure(queue: fixture.queue, [:])
+            #expect(try await fixture.lease().count == 1)
+        }
+    }
+
+    @Test("a paused organization costs the same however long its backlog")
+    func pausedBacklog() async throws {
+        let server = try await RedisServer()
+        try await ScheduleFixture.with(on: server) { fixture in
+            var costs: [Int] = []
+            for (lanes, jobs) in [(1, 1), (30, 500)] {
+                let org = OrgID()
+                try await fixture.schedule.configure(queue: fixture.queue, ["pause:o:\(org)": "1"])
+                for lane in 0..<lanes {
+                    _ = try await fixture.push(Ticket.many(jobs, org, lane: "lane \(lane)"))
+                }
+                try await fixture.redis.command("CONFIG", "RESETSTAT")
+                #expect(try await fixture.lease().isEmpty)
+                let statistics = try await fixture.redis.command("INFO", "commandstats").string ?? ""
+                let calls = statistics.split(whereSeparator: \.isNewline).compactMap { line in
+                    line.firstMatch(of: /calls=(\d+)/).flatMap { Int($0.output.1) }
+                }
+                costs.append(calls.reduce(0, +))
+            }
+            #expect(costs[0] == costs[1] && costs[0] < 30, "\(costs)")
+        }
+    }
+
+    @Test("the tokens of one are not spent while the other holds the job back")
+    func tokensOfBoth() async throws {
+        try await ScheduleFixture.with { fixture in
+            let org = OrgID()
+            // One token of the lane, which must not be gone when the organization's cap opens.
+            let rules = ["rate:l:a": "0.001", "cap:o:\(org)": "1"]
+            try await fixture.schedule.configure(queue: fixture.queue, rules)
+            _ = try await fixture.push(Ticket.many(1, org, lane: "b"))
+            let first = try await fixture.lease()
+            _ = try await fixture.push(Ticket.many(1, org, lane: "a"))
+            #expect(try await fixture.lease().isEmpty)
+            _ = try await fixture.settle(first)
+            #expect(try await fixture.lease().map(\.lane) == ["a"])
+        }
+    }
+
+    @Test("a rate of nothing lets nothing through, and ends when it is lifted")
+    func noRate() async throws {
+        try await ScheduleFixture.with { fixture in
+            let org = OrgID()
+            try await fixture.schedule.configure(queue: fixture.queue, ["rate:o:\(org)": "0"])
+            _ = try await fixture.push(Ticket.many(2, org))
+            #expect(try await fixture.lease().isEmpty)
+            try await fixture.schedule.configure(queue: fixture.queue, ["rate:o:\(org)": "1000"])
+            #expect(try await fixture.lease().count == 2)
+        }
+    }
+
+    @Test("50 a second from four leasers are 50 a second, also after a flush", arguments: [false, true])
+    func rate(flushed: Bool) async throws {
+        let server = try await RedisServer()
+        try await ScheduleFixture.with(on: server) { fixture in
+            let org = OrgID()
+            let clock = ContinuousClock()
+            let start = clock.now
+            let tickets = Ticket.many(400, org)
+            try await fixture.schedule.configure(queue: fixture.queue, ["rate:o": "50"])
+            _ = try await fixture.push(tickets)
+            let served = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<4 {
+                    group.addTask { try await fixture.leaseAll(until: start + .seconds(3)) }
+                }
+                if flushed {
+                    group.addTask {
+                        // In the middle of it.
+                        try await clock.sleep(until: start + .milliseconds(1500))
+                        try await fixture.redis.command("FLUSHALL")
+                        try await fixture.schedule.configure(queue: fixture.queue, ["rate:o": "50"])
+                        _ = try await fixture.push(Ticket.many(400, org))
+                        return 0
+                    }
+                }
+                return try await group.reduce(0, +)
+            }
+            let expected = 50 * (clock.now - start).inSeconds
+            #expect(abs(Double(served) - expected) <= expected / 10, "\(served) of \(expected)")
+        }
+    }
+}
+
+extension ScheduleFixture {
+    /// What a worker does: leases, ends, and looks again when something is due.
+    fileprivate func leaseAll(until end: ContinuousClock.Instant) async throws -> Int {
+        var served = 0
+        while ContinuousClock.now < end {
+            do {
+                let taken = try await schedule.lease(queue: queue, limit: 10, length: .seconds(30))
+                served += taken.leases.count
+                _ = try await settle(taken.leases)
+                // The rate is in time, so the test is too.
+                if taken.leases.isEmpty {
+                    try await Task.sleep(for: min(taken.nextDue ?? .milliseconds(20), .milliseconds(20)))
+                }
+            } catch is Schedule.NotStanding {
+                await Task.yield()
+            }
+        }
+        return served
+    }
+}
