@@ -51,6 +51,9 @@ func makeApplication(
             address: .hostname(configuration.listen.host, port: configuration.listen.port),
             backlog: 1024
         ),
+        onServerRunning: { _ in
+            backend.logger.notice("Listening.", metadata: ["address": "\(configuration.listen)"])
+        },
         logger: logger
     )
 }

@@ -38,6 +38,10 @@ struct Call: Sendable {
 
     /// Reads the body as JSON.
     func decode<Body: Decodable>(_ type: Body.Type) throws -> Body {
+        // The decoder overlooks broken UTF-8 in members it is not asked for, and guesses at UTF-16 (RFC 8259 §8.1).
+        guard String(validating: body.readableBytesView, as: UTF8.self) != nil else {
+            throw APIError(.badRequest, "The request body is not valid JSON.")
+        }
         do {
             return try JSONDecoder().decode(type, from: Data(body.readableBytesView))
         } catch let error as DecodingError {

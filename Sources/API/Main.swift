@@ -1,6 +1,7 @@
 // commune-api: the HTTP front. Stateless; any number of copies may run.
 
 import Database
+import Foundation
 import Hummingbird
 import Logging
 import Platform
@@ -40,8 +41,12 @@ struct APIProgram {
         quiet.logLevel = max(logger.logLevel, .warning)
         var application = makeApplication(backend, configuration, logger: quiet)
         application.addServices(services)
-        logger.notice("Listening.", metadata: ["address": "\(configuration.listen)"])
-        try await application.runService(gracefulShutdownSignals: [.sigterm, .sigint])
+        do {
+            try await application.runService(gracefulShutdownSignals: [.sigterm, .sigint])
+        } catch {
+            logger.critical("The API cannot serve on \(configuration.listen): \(error)")
+            exit(1)
+        }
     }
 }
 

@@ -17,7 +17,7 @@ struct Route: Sendable {
         case scope(String)
     }
 
-    static let allMethods: [HTTPRequest.Method] = [.get, .post, .put, .patch, .delete]
+    static let allMethods: [HTTPRequest.Method] = [.get, .head, .post, .put, .patch, .delete, .options]
     static let bodyMaxDefault = 1 << 20
 
     let method: HTTPRequest.Method

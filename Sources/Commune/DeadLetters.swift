@@ -28,12 +28,17 @@ struct DeadLetters: AsyncParsableCommand {
 
         func validate() throws {
             try Queues.check(queue)
-            guard (1...10_000).contains(limit) else { throw ValidationError("--limit must be from 1 to 10000.") }
+            guard (1...10_000).contains(limit) else {
+                throw ValidationError("--limit must be from 1 to 10000.")
+            }
         }
 
         func run() async throws {
             try await Installation.open { installation in
-                let rows = try await installation.database.query(.worker, Jobs.dead(queue: queue, limit: limit))
+                let rows = try await installation.database.query(
+                    .worker,
+                    Jobs.dead(queue: queue, limit: limit)
+                )
                 for row in rows {
                     let (id, org): (JobID, OrgID) = (try row("id"), try row("org_id"))
                     let died: Timestamp = try row("finished_at")
@@ -92,9 +97,9 @@ struct DeadLetters: AsyncParsableCommand {
 
         func run() async throws {
             try await Installation.open { installation in
-                let rows = try await installation.database.query(.worker, Jobs.replay(selection.queue, selection.job))
-                guard selection.all || !rows.isEmpty else { throw Failure("There is no such dead letter.") }
-                print("Replaying \(rows.count); the feeder brings them within seconds.")
+                let count = try await installation.store().replayDead(selection.queue, selection.job)
+                guard selection.all || count > 0 else { throw Failure("There is no such dead letter.") }
+                print("Replaying \(count); the feeder brings them within seconds.")
             }
         }
     }
@@ -109,7 +114,10 @@ struct DeadLetters: AsyncParsableCommand {
 
         func run() async throws {
             try await Installation.open { installation in
-                let rows = try await installation.database.query(.worker, Jobs.drop(selection.queue, selection.job))
+                let rows = try await installation.database.query(
+                    .worker,
+                    Jobs.drop(selection.queue, selection.job)
+                )
                 guard selection.all || !rows.isEmpty else { throw Failure("There is no such dead letter.") }
                 print("Dropped \(rows.count).")
             }

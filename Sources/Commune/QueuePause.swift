@@ -49,7 +49,12 @@ struct QueuePause: AsyncParsableCommand {
     func run() async throws {
         try await Installation.open { installation in
             try await installation.withControl { control, _ in
-                try await control.set(.paused, selection.queue, selection.scope(installation), defaults: .of(selection.queue))
+                try await control.set(
+                    .paused,
+                    selection.queue,
+                    selection.scope(installation),
+                    defaults: .of(selection.queue)
+                )
             }
             print("Paused \(selection.queue).")
         }
@@ -68,7 +73,12 @@ struct QueueResume: AsyncParsableCommand {
     func run() async throws {
         try await Installation.open { installation in
             try await installation.withControl { control, _ in
-                try await control.set(.running, selection.queue, selection.scope(installation), defaults: .of(selection.queue))
+                try await control.set(
+                    .running,
+                    selection.queue,
+                    selection.scope(installation),
+                    defaults: .of(selection.queue)
+                )
             }
             print("Resumed \(selection.queue).")
         }
@@ -112,7 +122,9 @@ struct QueueDrain: AsyncParsableCommand {
                     print("\(Timestamp.now.iso8601) \(queue): running \(running), waiting \(waiting)")
                     if running == 0 { break }
                     if let deadline, ContinuousClock.now >= deadline {
-                        throw Failure("\(running) jobs of \(queue) still run after \(timeout ?? 0) s; it stays draining.")
+                        throw Failure(
+                            "\(running) jobs of \(queue) still run after \(timeout ?? 0) s; it stays draining."
+                        )
                     }
                     try await Task.sleep(for: .milliseconds(500))
                 }
@@ -122,7 +134,10 @@ struct QueueDrain: AsyncParsableCommand {
     }
 
     /// A job that is leased but not claimed yet is known to Redis alone; so the larger number is the true one.
-    private func counts(_ database: Database, _ schedule: Schedule) async throws -> (running: Int, waiting: Int) {
+    private func counts(
+        _ database: Database,
+        _ schedule: Schedule
+    ) async throws -> (running: Int, waiting: Int) {
         let leased = (try? await schedule.counts(queue: queue).leased) ?? 0
         let rows = try await database.query(
             .worker,

@@ -16,7 +16,9 @@ struct Queues: AsyncParsableCommand {
     /// A queue's name, checked.
     static func check(_ name: String) throws {
         guard QueueName.all.contains(name) else {
-            throw ValidationError("Unknown queue \(name). Queues are: \(QueueName.all.joined(separator: ", ")).")
+            throw ValidationError(
+                "Unknown queue \(name). Queues are: \(QueueName.all.joined(separator: ", "))."
+            )
         }
     }
 

@@ -1,6 +1,7 @@
 // commune-inbound: the SMTP front, the API's twin for mail. Stateless; any number of copies may run. 250 means committed.
 
 import Database
+import Foundation
 import Logging
 import NIOPosix
 import Platform
@@ -36,7 +37,12 @@ struct InboundProgram {
                 logger: logger
             )
         )
-        try await group.run()
+        do {
+            try await group.run()
+        } catch {
+            logger.critical("Inbound mail cannot be served on \(configuration.listener.listen): \(error)")
+            exit(1)
+        }
         await database.close()
         await redis.close()
     }

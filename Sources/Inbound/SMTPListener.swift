@@ -27,7 +27,11 @@ final class SMTPListener: Service {
                 host: settings.text("COMMUNE_SMTP_HOST") ?? "0.0.0.0",
                 port: settings.integer("COMMUNE_SMTP_PORT", in: 1...65_535, default: 25)
             )
-            hostname = settings.text("COMMUNE_MAIL_HOST") ?? ProcessInfo.processInfo.hostName
+            let name = settings.text("COMMUNE_MAIL_HOST")
+            if let name, (try? DomainName(name)) == nil {
+                settings.fault("COMMUNE_MAIL_HOST", "must be a host name such as mail.example.com.")
+            }
+            hostname = name ?? ProcessInfo.processInfo.hostName
             connectionsMax = settings.integer("COMMUNE_SMTP_CONNECTIONS", in: 1...100_000, default: 2_000)
             idleTimeout = settings.seconds("COMMUNE_SMTP_IDLE_SECONDS", in: 1...3600, default: .seconds(300))
         }

@@ -23,7 +23,9 @@ struct Heartbeat: Service {
     func run() async throws {
         await cancelWhenGracefulShutdown {
             await withTaskGroup(of: Void.self) { group in
-                group.addTask { await self.beat(every: self.leaseLength / 3) { try await self.renewLeases() } }
+                group.addTask {
+                    await self.beat(every: self.leaseLength / 3) { try await self.renewLeases() }
+                }
                 group.addTask { await self.beat(every: self.rowInterval) { try await self.renewRow() } }
                 await group.waitForAll()
             }
@@ -69,7 +71,9 @@ struct Heartbeat: Service {
                 }
                 // A lost lease: somebody else runs the job now, and nothing this attempt does would count.
                 for (job, renewal) in zip(some, renewals) where renewal == .lost { job.job.task?.cancel() }
-                let unknown = zip(some, renewals).filter { $0.1 == .unknown }.map { ($0.0.job.job, $0.0.token) }
+                let unknown = zip(some, renewals).filter { $0.1 == .unknown }.map {
+                    ($0.0.job.job, $0.0.token)
+                }
                 try await schedule.adopt(unknown, queue: processor.work.queue, length: leaseLength)
             }
             for job in processor.running.all where now - job.startedAt >= processor.work.deadline {
@@ -79,7 +83,11 @@ struct Heartbeat: Service {
     }
 
     private func renewRow() async throws {
-        let running = processors.flatMap { $0.running.all.map(\.job.id) }
+        let now = ContinuousClock.now
+        // Past its deadline an attempt counts as hung, here as for the leases.
+        let running = processors.flatMap { processor in
+            processor.running.all.filter { now - $0.startedAt < processor.work.deadline }.map(\.job.id)
+        }
         try await database.query(
             .worker,
             """

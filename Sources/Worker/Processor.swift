@@ -158,7 +158,10 @@ final class Processor: Service {
     /// Written by a newer version: a worker of that version shall have it.
     private func notKnown(_ job: ClaimedJob) -> Completion {
         Completion(
-            outcome: .snooze(after: .seconds(30), reason: "This worker does not know jobs of kind \(job.kind).")
+            outcome: .snooze(
+                after: .seconds(30),
+                reason: "This worker does not know jobs of kind \(job.kind)."
+            )
         )
     }
 

@@ -16,14 +16,19 @@ struct Reaper: Sendable {
     let database: Database
     let schedule: Schedule
     let leaseLength: Duration
+    /// A worker whose heartbeat in PostgreSQL is no older than this lives, whatever its leases say.
+    let freshHeartbeat: Duration
     let logger: Logger
 
     /// Reaps leases that have expired.
+    ///
+    /// They also expire when Redis was away for longer than a lease. What a living worker still runs is then only
+    /// forgotten here, and registered again by that worker's next heartbeat.
     func reapExpired() async throws {
         let (_, expired) = try await schedule.reap(queue: work.queue, limit: Self.limit, length: leaseLength)
         guard !expired.isEmpty else { return }
         try await database.transaction(.worker) { transaction in
-            try await bury(try await transaction.query(Jobs.reap(expired)), transaction)
+            try await bury(try await transaction.query(Jobs.reap(expired, sparing: freshHeartbeat)), transaction)
         }
         // As the rows stand now, whoever changed them: waiting ones run again, the others are forgotten.
         let rows = try await database.query(.worker, Jobs.tickets(of: expired.map { ($0.org, $0.id) }))

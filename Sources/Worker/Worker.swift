@@ -74,6 +74,8 @@ struct Worker {
                     database: database,
                     schedule: schedule,
                     leaseLength: configuration.leaseLength,
+                    // Some beats may be late. Shorter than a lease, so that a killed worker's jobs wait no longer for it.
+                    freshHeartbeat: min(configuration.rowInterval * 3, configuration.leaseLength / 2),
                     logger: logger
                 ),
                 control,
@@ -107,7 +109,9 @@ struct Worker {
         _ configuration: WorkerConfiguration
     ) -> [Chore] {
         [
-            Chore(name: "control/\(work.queue)", interval: .seconds(5)) { try await control.refresh(work.queue) },
+            Chore(name: "control/\(work.queue)", interval: .seconds(5)) {
+                try await control.refresh(work.queue)
+            },
             Chore(name: "feed/\(work.queue)", interval: .seconds(1)) { try await feeder?.sweep() },
             Chore(name: "reap/\(work.queue)", interval: configuration.scanInterval) {
                 try await reaper.reapExpired()

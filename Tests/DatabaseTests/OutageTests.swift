@@ -131,6 +131,8 @@ struct OutageTests {
                         while !tally.isOver {
                             await write(Int32(worker * 100_000 + round), database, tally)
                             round += 1
+                            // So that the tasks do not spin through the outage.
+                            try await Task.sleep(for: .milliseconds(1))
                         }
                     }
                 }
@@ -198,6 +200,30 @@ struct OutageTests {
         await database.close()
     }
 
+    @Test("large results and parameters pass through TLS", .enabled(if: snakeoil != nil))
+    func tls() async throws {
+        let (certificate, key) = try #require(snakeoil)
+        try await withServer(
+            settings: ["ssl = on", "ssl_cert_file = '\(certificate)'", "ssl_key_file = '\(key)'"],
+            { $0.url += "?sslmode=require" }
+        ) { database, _ in
+            for size in [1, 8_000, 16_384, 100_000, 3_000_000] {
+                let text = String(repeating: "x", count: size)
+                let rows = try await database.batch(
+                    .owner,
+                    ["SELECT \(text)::text AS t FROM generate_series(1, 3)", "SELECT \(size) AS n"]
+                )
+                #expect(try rows[0].map { try $0("t") as String } == [text, text, text])
+                #expect(try only(rows[1])("n") == size)
+            }
+            let rows = try await database.query(
+                .owner,
+                "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+            )
+            #expect(try only(rows)("ssl") == true)
+        }
+    }
+
     @Test("when PostgreSQL has no room for one more connection, those we have go on")
     func noRoom() async throws {
         try await withServer(
@@ -225,6 +251,12 @@ struct OutageTests {
         }
     }
 }
+
+/// Debian's self-signed certificate, which its PostgreSQL may read.
+private let snakeoil: (certificate: String, key: String)? = {
+    let paths = ("/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-snakeoil.key")
+    return access(paths.1, R_OK) == 0 ? paths : nil
+}()
 
 /// What became of each write.
 private final class Tally: Sendable {

@@ -118,6 +118,14 @@ struct MIMETests {
         }
     }
 
+    @Test("a label that the bytes contradict")
+    func wrongLabel() {
+        for label in ["iso-8859-1", "windows-1251", "koi8-r"] {
+            let head = Array("Content-Type: text/plain; charset=\(label)\n\n".utf8)
+            #expect(MIMEReader.read(head + Array("Привет, мир".utf8)).text == "Привет, мир")
+        }
+    }
+
     @Test("no text holds a NUL, and lines end with LF")
     func normalized() {
         let message = read("Subject: a\0b\r\n\r\none\r\ntwo\0\rthree")

@@ -15,7 +15,8 @@ struct BackoffTests {
     @Test(
         "the ceiling doubles with each try up to the most",
         arguments: [
-            (1, 2.0), (2, 4), (3, 8), (6, 64), (9, 512), (10, 600), (11, 600), (25, 600), (1000, 600), (.max, 600),
+            (1, 2.0), (2, 4), (3, 8), (6, 64), (9, 512), (10, 600), (11, 600), (25, 600), (1000, 600),
+            (.max, 600),
         ]
     )
     func ceilings(attempt: Int, seconds: Double) {

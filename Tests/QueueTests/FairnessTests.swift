@@ -8,7 +8,10 @@ import Testing
 
 @Suite("Fairness")
 struct FairnessTests {
-    @Test("one organization floods 100,000 jobs; another's single job is among the next two", arguments: Mode.allCases)
+    @Test(
+        "one organization floods 100,000 jobs; another's single job is among the next two",
+        arguments: Mode.allCases
+    )
     func flood(_ mode: Mode) async throws {
         try await ScheduleFixture.with(mode) { fixture in
             let (flooding, other) = (OrgID(), OrgID())

@@ -3,9 +3,10 @@
 import Database
 import Foundation
 import Platform
-@testable import Queue
 import TestSupport
 import Testing
+
+@testable import Queue
 
 @Suite("Jobs")
 struct JobsTests {
@@ -216,7 +217,10 @@ struct JobsTests {
         try await withDatabase { database in
             let jobs = try (0..<6).map { _ in try NewJob(org: OrgID(), queue: "q", payload: 0) }
             try await database.query(.worker, Jobs.insert(jobs))
-            let ends = [("succeeded", 2), ("cancelled", 2), ("succeeded", 0), ("dead", 2), ("queued", 2), ("running", 2)]
+            let ends = [
+                ("succeeded", 2), ("cancelled", 2), ("succeeded", 0), ("dead", 2), ("queued", 2),
+                ("running", 2),
+            ]
             for (job, (state, hours)) in zip(jobs, ends) {
                 try await database.query(
                     .worker,
@@ -243,7 +247,10 @@ struct JobsTests {
             let claimed = try await database.claim([ready[0], other])
             let dead = try #require(claimed.first { $0.queue == "b" })
             try await database.query(.worker, Jobs.finish([Ending(dead, .dead(reason: "x"))]))
-            try await database.query(.worker, "UPDATE jobs SET run_at = now() - interval '1 hour' WHERE id = \(ready[1].id)")
+            try await database.query(
+                .worker,
+                "UPDATE jobs SET run_at = now() - interval '1 hour' WHERE id = \(ready[1].id)"
+            )
             let rows = try await database.query(.worker, Jobs.depths(byOrg: false))
             let table = try rows.map { row -> [Int] in
                 [try row("ready"), try row("delayed"), try row("running"), try row("dead")]

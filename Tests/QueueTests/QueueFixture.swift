@@ -4,11 +4,12 @@ import Database
 import Foundation
 import Logging
 import Platform
-@testable import Queue
 import Redis
 import Store
 import TestSupport
 import Testing
+
+@testable import Queue
 
 let quiet = Logger(label: "tests") { _ in SwiftLogNoOpLogHandler() }
 
@@ -135,10 +136,23 @@ extension Ticket {
 
     /// The same job as it stands behind another fence.
     func fenced(_ generation: Int, due: Timestamp? = nil) -> Ticket {
-        Ticket(id: id, org: org, queue: queue, lane: lane, priority: priority, generation: generation, due: due)
+        Ticket(
+            id: id,
+            org: org,
+            queue: queue,
+            lane: lane,
+            priority: priority,
+            generation: generation,
+            due: due
+        )
     }
 
-    static func many(_ count: Int, _ org: OrgID, lane: String? = nil, _ priority: Priority = .normal) -> [Ticket] {
+    static func many(
+        _ count: Int,
+        _ org: OrgID,
+        lane: String? = nil,
+        _ priority: Priority = .normal
+    ) -> [Ticket] {
         (0..<count).map { _ in new(org, lane: lane, priority) }
     }
 }

@@ -2,9 +2,10 @@
 
 import Database
 import Platform
-@testable import Queue
 import TestSupport
 import Testing
+
+@testable import Queue
 
 @Suite("Recovery")
 struct RecoveryTests {
@@ -89,7 +90,9 @@ struct RecoveryTests {
         }
     }
 
-    @Test("the feeder's walk meets every lane once, a page at a time, with its first jobs by priority and time")
+    @Test(
+        "the feeder's walk meets every lane once, a page at a time, with its first jobs by priority and time"
+    )
     func walk() async throws {
         try await withDatabase { database in
             var jobs: [NewJob] = []
@@ -149,7 +152,9 @@ struct RecoveryTests {
                 Jobs.waiting(queue: "q", org: jobs[0].org, lane: "ü", window: 3, horizon: .seconds(60))
             )
             let prefix = "\(jobs[0].org) ü"
-            let ofLane = try Dictionary(grouping: one.compactMap(Jobs.ticket)) { "\($0.org) \($0.lane) \($0.priority)" }
+            let ofLane = try Dictionary(grouping: one.compactMap(Jobs.ticket)) {
+                "\($0.org) \($0.lane) \($0.priority)"
+            }
             #expect(ofLane.mapValues { $0.map(\.id) } == expected.filter { $0.key.hasPrefix(prefix) })
         }
     }

@@ -30,7 +30,9 @@ struct ScheduleLossTests {
                 let job = ClaimedJob.running(lease.id, org, generation: 1)
                 try await schedule.adopt([(job, lease.token)], queue: queue, length: .seconds(30))
             }
-            await #expect(throws: Schedule.NotStanding.self) { try await schedule.withdraw([lease.id], queue: queue) }
+            await #expect(throws: Schedule.NotStanding.self) {
+                try await schedule.withdraw([lease.id], queue: queue)
+            }
             await #expect(throws: Schedule.NotStanding.self) { try await schedule.counts(queue: queue) }
             #expect(try await fixture.keys().isEmpty, "a refusing script leaves nothing behind")
             try await schedule.configure(queue: queue, [:])
@@ -70,7 +72,10 @@ struct ScheduleLossTests {
         }
     }
 
-    @Test("with memory full a push is refused, and leasing, renewing, reaping and settling go on", arguments: Mode.allCases)
+    @Test(
+        "with memory full a push is refused, and leasing, renewing, reaping and settling go on",
+        arguments: Mode.allCases
+    )
     func fullMemory(_ mode: Mode) async throws {
         let server = try await Mode.server(mode)
         try await ScheduleFixture.with(on: server) { fixture in
@@ -88,7 +93,11 @@ struct ScheduleLossTests {
 
             let error = await #expect(throws: RedisError.self) { try await fixture.push([.new(OrgID())]) }
             #expect("\(String(describing: error))".contains("OOM"))
-            let kept = try await schedule.extend([(early[0].id, early[0].token)], queue: queue, length: .seconds(30))
+            let kept = try await schedule.extend(
+                [(early[0].id, early[0].token)],
+                queue: queue,
+                length: .seconds(30)
+            )
             #expect(kept == [.kept])
             let late = try await fixture.lease(10)
             #expect(late.count == 10)

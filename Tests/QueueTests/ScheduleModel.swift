@@ -1,9 +1,10 @@
 // What the schedule ought to hold, kept beside it by a test that does random things to both.
 
 import Platform
-@testable import Queue
 import Redis
 import Testing
+
+@testable import Queue
 
 /// The rows as PostgreSQL would have them, what Redis should know of them, and the steps that change both.
 struct ScheduleModel {
@@ -85,7 +86,8 @@ extension ScheduleModel {
     private mutating func insert() async throws {
         let org = orgs[min(orgs.count - 1, Int.random(in: 0..<12, using: &generator) / 2)]
         // Now and then a flood, so that windows fill.
-        let count = Int.random(in: 0..<60, using: &generator) == 0 ? 600 : Int.random(in: 1...8, using: &generator)
+        let count =
+            Int.random(in: 0..<60, using: &generator) == 0 ? 600 : Int.random(in: 1...8, using: &generator)
         var tickets: [Ticket] = []
         for _ in 0..<count {
             let lane = lanes[count > 8 ? 0 : Int.random(in: 0..<lanes.count, using: &generator)]
@@ -138,7 +140,10 @@ extension ScheduleModel {
         var stale: [Lease] = []
         for lease in leases {
             let place = known[lease.id]
-            try require(place == .ready || place == .delayed, "\(lease.id) was leased from \(String(describing: place))")
+            try require(
+                place == .ready || place == .delayed,
+                "\(lease.id) was leased from \(String(describing: place))"
+            )
             known[lease.id] = .leased(token: lease.token, isExpired: false)
             guard let row = rows[lease.id] else { throw Violation(description: "an unknown job was leased") }
             let org = row.ticket.org
@@ -166,10 +171,16 @@ extension ScheduleModel {
         }
         for lease in leases {
             if let cap = rules["cap:o:\(lease.org)"].flatMap({ Int($0) }) {
-                try require(running.count { $0.org == lease.org } <= cap, "the cap of \(lease.org) was exceeded")
+                try require(
+                    running.count { $0.org == lease.org } <= cap,
+                    "the cap of \(lease.org) was exceeded"
+                )
             }
             if let cap = rules["cap:l:\(lease.lane)"].flatMap({ Int($0) }) {
-                try require(running.count { $0.lane == lease.lane } <= cap, "the cap of \(lease.lane) was exceeded")
+                try require(
+                    running.count { $0.lane == lease.lane } <= cap,
+                    "the cap of \(lease.lane) was exceeded"
+                )
             }
         }
     }
@@ -259,7 +270,10 @@ extension ScheduleModel {
     mutating func reap() async throws {
         let expired = try await fixture.schedule.reap(queue: fixture.queue, limit: 8, length: .seconds(30)).1
         let expected = known.values.count { if case .leased(_, true) = $0 { true } else { false } }
-        try require(expired.count == min(8, expected), "\(expired.count) of \(expected) expired leases were reaped")
+        try require(
+            expired.count == min(8, expected),
+            "\(expired.count) of \(expected) expired leases were reaped"
+        )
         var items: [(id: JobID, token: String, settlement: Settlement)] = []
         for lease in expired {
             guard case .leased(let old, true)? = known[lease.id] else {

@@ -1,14 +1,18 @@
 // Each script of the schedule by itself, on a real Redis, alone and as a cluster's node.
 
 import Platform
-@testable import Queue
 import Redis
 import TestSupport
 import Testing
 
+@testable import Queue
+
 @Suite("The schedule's scripts")
 struct ScheduleTests {
-    @Test("a pushed job is leased with what it was pushed with, settled, and leaves nothing", arguments: Mode.allCases)
+    @Test(
+        "a pushed job is leased with what it was pushed with, settled, and leaves nothing",
+        arguments: Mode.allCases
+    )
     func wholeLife(_ mode: Mode) async throws {
         try await ScheduleFixture.with(mode) { fixture in
             let ticket = Ticket.new(OrgID(), lane: "endpoint {1} ü", generation: 7)
@@ -60,7 +64,10 @@ struct ScheduleTests {
             let leases = try await fixture.lease()
             let (first, second) = (leases[0], leases[1])
             let wrong = try await fixture.schedule.settle(
-                [(first.id, "nobody", .done), (JobID(), first.token, .done), (second.id, second.token, .done)],
+                [
+                    (first.id, "nobody", .done), (JobID(), first.token, .done),
+                    (second.id, second.token, .done),
+                ],
                 queue: fixture.queue
             )
             #expect(wrong == [false, false, true])
@@ -74,7 +81,10 @@ struct ScheduleTests {
         }
     }
 
-    @Test("an expired lease goes to the reaper, and its old token settles and renews nothing", arguments: Mode.allCases)
+    @Test(
+        "an expired lease goes to the reaper, and its old token settles and renews nothing",
+        arguments: Mode.allCases
+    )
     func reap(_ mode: Mode) async throws {
         try await ScheduleFixture.with(mode) { fixture in
             _ = try await fixture.push([.new(OrgID(), generation: 4), .new(OrgID())])
@@ -103,7 +113,11 @@ struct ScheduleTests {
             )
             // The reaper that dies is reaped.
             try await fixture.makeDue(lost.id, in: "lease")
-            let second = try await fixture.schedule.reap(queue: fixture.queue, limit: 10, length: .seconds(30)).1
+            let second = try await fixture.schedule.reap(
+                queue: fixture.queue,
+                limit: 10,
+                length: .seconds(30)
+            ).1
             #expect(second.map(\.id) == [lost.id])
             let again = second.map { ($0.id, $0.token, Settlement.again(generation: 6, due: nil)) }
             #expect(try await fixture.schedule.settle(again, queue: fixture.queue) == [true])
@@ -124,7 +138,11 @@ struct ScheduleTests {
                 length: .seconds(30)
             )
             #expect(kept == [.kept])
-            let expired = try await fixture.schedule.reap(queue: fixture.queue, limit: 10, length: .seconds(30)).1
+            let expired = try await fixture.schedule.reap(
+                queue: fixture.queue,
+                limit: 10,
+                length: .seconds(30)
+            ).1
             #expect(expired.isEmpty)
         }
     }
@@ -180,7 +198,10 @@ struct ScheduleTests {
         }
     }
 
-    @Test("a job runs again at its time, and one handed back is the next of its lane", arguments: Mode.allCases)
+    @Test(
+        "a job runs again at its time, and one handed back is the next of its lane",
+        arguments: Mode.allCases
+    )
     func settlements(_ mode: Mode) async throws {
         try await ScheduleFixture.with(mode) { fixture in
             let tickets = Ticket.many(4, OrgID())
@@ -208,7 +229,8 @@ struct ScheduleTests {
         try await ScheduleFixture.with(mode) { fixture in
             let org = OrgID()
             let tickets: [Ticket] = [
-                .new(org, .last), .new(org, .normal), .new(org, .first), .new(org, .normal), .new(org, .first),
+                .new(org, .last), .new(org, .normal), .new(org, .first), .new(org, .normal),
+                .new(org, .first),
             ]
             _ = try await fixture.push(tickets)
             let order = [2, 4, 1, 3, 0].map { tickets[$0].id }
@@ -249,7 +271,11 @@ struct ScheduleTests {
             #expect(try await fixture.counts() == [1, 0, 1])
             #expect(try await fixture.lease().isEmpty, "the registered job fills the cap")
             try await fixture.makeDue(id, in: "lease")
-            let expired = try await fixture.schedule.reap(queue: fixture.queue, limit: 10, length: .seconds(30)).1
+            let expired = try await fixture.schedule.reap(
+                queue: fixture.queue,
+                limit: 10,
+                length: .seconds(30)
+            ).1
             #expect(expired.map(\.generation) == [4])
             let settled = try await fixture.schedule.settle(
                 [(id, "mine", .done), (id, "other", .done), (id, expired[0].token, .done)],
@@ -262,7 +288,10 @@ struct ScheduleTests {
         }
     }
 
-    @Test("the epoch stands once set, and other queues of the Redis are others' business", arguments: Mode.allCases)
+    @Test(
+        "the epoch stands once set, and other queues of the Redis are others' business",
+        arguments: Mode.allCases
+    )
     func epochs(_ mode: Mode) async throws {
         try await ScheduleFixture.with(mode, standing: false) { fixture in
             await #expect(throws: Schedule.NotStanding.self) { try await fixture.lease() }

@@ -43,7 +43,9 @@ package final class PostgresServer: Sendable {
         }
     }
 
-    /// Makes and starts a server. `settings` are lines of `postgresql.conf`.
+    /// Makes and starts a server.
+    ///
+    /// `settings` are lines of `postgresql.conf`.
     package init(settings: [String] = []) throws {
         port = try Self.freePort()
         folder = "/var/tmp/commune-test-postgres-\(getpid())-\(port)"

@@ -13,7 +13,9 @@ package struct TestDatabase: Sendable {
     package let url: String
 
     /// Makes a database from the template `template`, which stands for what `migrate` does: give a hash of
-    /// the migrations, so that an old template is not taken for a new one. `migrate` gets the template's URL.
+    /// the migrations, so that an old template is not taken for a new one.
+    ///
+    /// `migrate` gets the template's URL.
     package static func create(
         template: String = "empty",
         migrating migrate: @Sendable @escaping (_ url: String) async throws -> Void = { _ in }
@@ -108,7 +110,9 @@ private actor Templates {
     }
 }
 
-/// Runs `body` with a small pool on the server's own database. Cloning takes its turn there, so wait long.
+/// Runs `body` with a small pool on the server's own database.
+///
+/// Cloning takes its turn there, so wait long.
 private func administer<Value: Sendable>(
     _ server: String,
     _ body: @Sendable (Database) async throws -> Value

@@ -4,37 +4,41 @@ import DNS
 import Logging
 import Mail
 import Platform
-import Testing
 import TestSupport
+import Testing
 
 @testable import Worker
 
 @Suite("Delivery by MX")
 struct DeliveryDNSTests {
-    private let records = [
-        "null.test. 60 IN MX 0 .",
-        "textonly.test. 60 IN TXT nothing",
-        "noaddress.test. 60 IN MX 10 gone.noaddress.test.",
-        "private.test. 60 IN MX 10 mx.private.test.", "mx.private.test. 60 IN A 10.0.0.1",
-        "mx.private.test. 60 IN AAAA ::1",
-        "good.test. 60 IN MX 10 mx.good.test.", "mx.good.test. 60 IN A 127.0.0.1",
-        "same.test. 60 IN MX 20 mx.good.test.",
-        "alias.test. 60 IN CNAME good.test.",
-        "cnamemx.test. 60 IN MX 10 alias.mx.test.", "alias.mx.test. 60 IN CNAME mx.good.test.",
-        "implicit.test. 60 IN A 127.0.0.1",
-        "second.test. 60 IN MX 10 mx.dead.test.", "second.test. 60 IN MX 20 mx.good.test.",
-        "mx.dead.test. 60 IN A 127.0.0.9",
-        "mixed.test. 60 IN MX 10 mx.private.test.", "mixed.test. 60 IN MX 20 mx.good.test.",
-        "deadmx.test. 60 IN MX 10 mx.dead.test.", "deadmx.test. 60 IN A 127.0.0.1",
-        "two.test. 60 IN MX 10 mx2.test.", "two.test. 60 IN MX 20 mx3.test.", "two.test. 60 IN MX 30 mx.good.test.",
-        "mx2.test. 60 IN A 127.0.0.2", "mx3.test. 60 IN A 127.0.0.3",
-        "many.test. 60 IN MX 10 mx.many.test.",
-    ] + (1...8).map { "mx.many.test. 60 IN A 127.0.1.\($0)" }
+    private let records =
+        [
+            "null.test. 60 IN MX 0 .",
+            "textonly.test. 60 IN TXT nothing",
+            "noaddress.test. 60 IN MX 10 gone.noaddress.test.",
+            "private.test. 60 IN MX 10 mx.private.test.", "mx.private.test. 60 IN A 10.0.0.1",
+            "mx.private.test. 60 IN AAAA ::1",
+            "good.test. 60 IN MX 10 mx.good.test.", "mx.good.test. 60 IN A 127.0.0.1",
+            "same.test. 60 IN MX 20 mx.good.test.",
+            "alias.test. 60 IN CNAME good.test.",
+            "cnamemx.test. 60 IN MX 10 alias.mx.test.", "alias.mx.test. 60 IN CNAME mx.good.test.",
+            "implicit.test. 60 IN A 127.0.0.1",
+            "second.test. 60 IN MX 10 mx.dead.test.", "second.test. 60 IN MX 20 mx.good.test.",
+            "mx.dead.test. 60 IN A 127.0.0.9",
+            "mixed.test. 60 IN MX 10 mx.private.test.", "mixed.test. 60 IN MX 20 mx.good.test.",
+            "deadmx.test. 60 IN MX 10 mx.dead.test.", "deadmx.test. 60 IN A 127.0.0.1",
+            "two.test. 60 IN MX 10 mx2.test.", "two.test. 60 IN MX 20 mx3.test.",
+            "two.test. 60 IN MX 30 mx.good.test.",
+            "mx2.test. 60 IN A 127.0.0.2", "mx3.test. 60 IN A 127.0.0.3",
+            "many.test. 60 IN MX 10 mx.many.test.",
+        ] + (1...8).map { "mx.many.test. 60 IN A 127.0.1.\($0)" }
 
     /// A delivery that may call loopback addresses on the peer's port.
     private func delivery(_ dns: DNSServer, port: Int) throws -> Delivery {
         var configuration = Delivery.Configuration()
         configuration.exchangerPort = port
+        // Other tests keep the event loops busy.
+        configuration.connectTimeoutOfSeveral = .seconds(30)
         configuration.hostname = "client.example.org"
         configuration.allowed = AddressFilter(allowing: [Network("127.0.0.0/8")].compactMap { $0 })
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -104,7 +108,8 @@ struct DeliveryDNSTests {
         .timeLimit(.minutes(1)),
         arguments: [
             ("good.test", "mx.good.test"), ("alias.test", "mx.good.test"), ("cnamemx.test", "alias.mx.test"),
-            ("implicit.test", "implicit.test"), ("second.test", "mx.good.test"), ("mixed.test", "mx.good.test"),
+            ("implicit.test", "implicit.test"), ("second.test", "mx.good.test"),
+            ("mixed.test", "mx.good.test"),
         ]
     )
     func delivered(_ domain: String, _ host: String) async throws {
@@ -119,13 +124,17 @@ struct DeliveryDNSTests {
         #expect(peer.faults == [])
     }
 
-    @Test("with an MX the domain's own address is never used, and a site out of reach rests", .timeLimit(.minutes(1)))
+    @Test(
+        "with an MX the domain's own address is never used, and a site out of reach rests",
+        .timeLimit(.minutes(1))
+    )
     func neverTheAddress() async throws {
         let dns = try await DNSServer(records)
         let peer = try await SMTPPeer([])
         let delivery = try delivery(dns, port: peer.port)
         let outcome = await delivery.attempt(try parcel("deadmx.test")).first
-        let expected = "deferred 451 4.4.1 Connecting to mx.dead.test [127.0.0.9]:\(peer.port) failed: Connection refused"
+        let expected =
+            "deferred 451 4.4.1 Connecting to mx.dead.test [127.0.0.9]:\(peer.port) failed: Connection refused"
         #expect(outcome?.summary == expected)
         #expect(outcome?.isPaced == false)
         let again = await delivery.attempt(try parcel("deadmx.test")).first
@@ -149,7 +158,10 @@ struct DeliveryDNSTests {
         #expect(peer.connections == 1)
     }
 
-    @Test("a host that refuses the session is followed by the next, at most one more", .timeLimit(.minutes(1)))
+    @Test(
+        "a host that refuses the session is followed by the next, at most one more",
+        .timeLimit(.minutes(1))
+    )
     func sessions() async throws {
         let refusal = SMTPPeer.Step.send(Array("554 5.7.1 No service\r\n".utf8))
         let dns = try await DNSServer(records)
@@ -183,7 +195,9 @@ struct DeliveryDNSTests {
         let dns = try await DNSServer(records)
         let delivery = try delivery(dns, port: try ServerProcess.freePort())
         let outcome = await delivery.attempt(try parcel("many.test")).first
-        let calls = outcome?.transcript.split(separator: "\n").filter { $0.contains("failed: Connection refused") }
+        let calls = outcome?.transcript.split(separator: "\n").filter {
+            $0.contains("failed: Connection refused")
+        }
         #expect(calls?.count == 5, "\(outcome?.transcript ?? "")")
     }
 

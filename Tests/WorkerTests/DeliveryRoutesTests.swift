@@ -16,7 +16,9 @@ struct DeliveryRoutesTests {
 
     @Test("a domain's own route comes before the star, and the last of several counts")
     func precedence() {
-        let (routes, faults) = read("*=relay.example.net:587, Example.COM=10.0.0.1:25,example.com=10.0.0.2:2525")
+        let (routes, faults) = read(
+            "*=relay.example.net:587, Example.COM=10.0.0.1:25,example.com=10.0.0.2:2525"
+        )
         #expect(faults == [])
         #expect(routes["example.com"]?.server == HostPort(host: "10.0.0.2", port: 2525))
         #expect(routes["other.test"]?.server == HostPort(host: "relay.example.net", port: 587))
@@ -34,12 +36,21 @@ struct DeliveryRoutesTests {
             ("smtps://mail.test", "mail.test:465", "required", true, ""),
             ("SMTPS://mail.test:4650/?tls=opportunistic", "mail.test:4650", "opportunistic", true, ""),
             ("smtp://u:p@mail.test:587", "mail.test:587", "required", false, "u p"),
-            ("smtp://u%40x:p%2C%3D%3a%2F@mail.test?tls=require", "mail.test:25", "required", false, "u@x p,=:/"),
+            (
+                "smtp://u%40x:p%2C%3D%3a%2F@mail.test?tls=require", "mail.test:25", "required", false,
+                "u@x p,=:/"
+            ),
             ("smtp://u:p@ss@mail.test?tls=none", "mail.test:25", "none", false, "u p@ss"),
             ("smtp://u:@mail.test?tls=opportunistic", "mail.test:25", "opportunistic", false, "u "),
         ]
     )
-    func forms(_ text: String, _ server: String, _ tls: String, _ isEncrypted: Bool, _ credentials: String) throws {
+    func forms(
+        _ text: String,
+        _ server: String,
+        _ tls: String,
+        _ isEncrypted: Bool,
+        _ credentials: String
+    ) throws {
         let route = try Route(text)
         #expect(route.server.description == server)
         #expect(route.tls.rawValue == tls)
@@ -80,7 +91,8 @@ struct DeliveryRoutesTests {
     @Test("the whole configuration is read at once, with every fault")
     func configuration() {
         var settings = Settings([
-            "COMMUNE_SMTP_ROUTES": "x", "COMMUNE_MAIL_HOST": "not a host", "COMMUNE_DELIVERY_ALLOW": "10.0.0.0/99",
+            "COMMUNE_SMTP_ROUTES": "x", "COMMUNE_MAIL_HOST": "not a host",
+            "COMMUNE_DELIVERY_ALLOW": "10.0.0.0/99",
             "COMMUNE_DELIVERY_PORT": "0", "COMMUNE_DELIVERY_SITE_MAX": "none",
             "COMMUNE_SMTP_CA_FILE": "/does/not/exist",
         ])

@@ -55,7 +55,9 @@ struct DeliveryTests {
     func cancelledAfter() async throws {
         let ok = SMTPPeer.Step.send(Array("250 2.0.0 Ok\r\n".utf8))
         let goOn = SMTPPeer.Step.send(Array("354 Go on\r\n".utf8))
-        let rest: [SMTPPeer.Step] = [ok, .expectLine("RCPT"), ok, .expectLine("DATA"), goOn, .expectMessage, .gate, ok]
+        let rest: [SMTPPeer.Step] = [
+            ok, .expectLine("RCPT"), ok, .expectLine("DATA"), goOn, .expectMessage, .gate, ok,
+        ]
         let peer = try await SMTPPeer([opening + rest])
         let delivery = delivery(to: peer)
         let parcel = try parcel()
@@ -93,7 +95,9 @@ struct DeliveryTests {
         let parcel = try parcel()
         let delivered = await withTaskGroup(of: Bool.self) { group in
             for _ in 0..<300 {
-                group.addTask { await delivery.attempt(parcel).first?.summary == "delivered 250 2.0.0 Queued" }
+                group.addTask {
+                    await delivery.attempt(parcel).first?.summary == "delivered 250 2.0.0 Queued"
+                }
             }
             return await group.reduce(0) { $1 ? $0 + 1 : $0 }
         }

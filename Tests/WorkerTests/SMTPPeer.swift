@@ -62,7 +62,9 @@ final class SMTPPeer: Sendable {
     private let listener: any Channel
     private let gate = AsyncStream<Void>.makeStream()
 
-    /// Listens on a free port, unless one is given. More connections than parts are closed at once and are a fault.
+    /// Listens on a free port, unless one is given.
+    ///
+    /// More connections than parts are closed at once and are a fault.
     init(
         _ parts: [[Step]],
         clock: ManualClock = ManualClock(),
@@ -183,7 +185,9 @@ final class SMTPPeer: Sendable {
     }
 
     private func serve(_ channel: any Channel, _ input: inout PeerInput) async throws {
-        func say(_ text: String) async throws { try await channel.writeAndFlush(ByteBuffer(string: "\(text)\r\n")) }
+        func say(_ text: String) async throws {
+            try await channel.writeAndFlush(ByteBuffer(string: "\(text)\r\n"))
+        }
         try await say("220 mail.example.test ESMTP")
         while let line = try? await input.line() {
             switch line.prefix(4) {
@@ -281,13 +285,15 @@ private struct PeerInput {
 
     mutating func message() async throws -> [UInt8] {
         let end = Array("\r\n.\r\n".utf8)
+        var searched = 0
         while true {
             if buffer == end.suffix(3) { throw PeerFault("the message is empty") }
-            if let range = Data(buffer).range(of: Data(end)) {
-                let stuffed = buffer[..<(range.lowerBound + 2)]
-                buffer.removeFirst(range.upperBound)
+            if let range = Data(buffer[searched...]).range(of: Data(end)) {
+                let stuffed = buffer[..<(searched + range.lowerBound + 2)]
+                buffer.removeFirst(searched + range.upperBound)
                 return Self.unstuffed(stuffed)
             }
+            searched = max(0, buffer.count - end.count)
             try await more()
         }
     }

@@ -68,7 +68,7 @@ enum InboxRoutes {
             let lowered = localPart.lowercased()
             guard
                 let address = try? EmailAddress("\(lowered)@\(domain)"),
-                address.local == lowered, address.tag == nil, !address.needsSMTPUTF8, !lowered.contains("\"")
+                address.local == lowered, address.tag == nil, lowered.utf8.allSatisfy(isLocalPartByte)
             else {
                 throw APIError.invalid([
                     .init(
@@ -79,6 +79,14 @@ enum InboxRoutes {
                 ])
             }
             return lowered
+        }
+    }
+
+    private static func isLocalPartByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
+        case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"): true
+        default: false
         }
     }
 

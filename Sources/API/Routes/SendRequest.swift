@@ -21,9 +21,10 @@ struct SendRequest: Decodable {
     let replyTo: String?
     let thread: String?
     let headers: [String: String]?
+    let attachments: [String]?
 
     enum CodingKeys: String, CodingKey {
-        case to, cc, bcc, subject, text, html, from, headers, inboxId, replyTo
+        case to, cc, bcc, subject, text, html, from, headers, attachments, inboxId, replyTo
         case inboxID = "inbox_id"
         case replyToSnake = "reply_to"
         case thread = "thread_id"
@@ -39,6 +40,7 @@ struct SendRequest: Decodable {
         html = try container.decodeIfPresent(String.self, forKey: .html)
         from = try container.decodeIfPresent(String.self, forKey: .from)
         headers = try container.decodeIfPresent([String: String].self, forKey: .headers)
+        attachments = try container.decodeIfPresent([String].self, forKey: .attachments)
         thread = try container.decodeIfPresent(String.self, forKey: .thread)
         inbox =
             try container.decodeIfPresent(String.self, forKey: .inboxId)
@@ -61,6 +63,8 @@ struct SendRequest: Decodable {
         submission.headers = faults.headers(headers ?? [:])
         faults.checkContent(of: self)
         try faults.throwIfAny()
+        // Nothing can be uploaded yet, so no id is known; to send without it would be worse.
+        guard (attachments ?? []).isEmpty else { throw APIError.notFound("Attachment") }
         submission.inbox = try inbox.map { text in
             guard let id = InboxID(text) else { throw APIError.notFound("Inbox") }
             return id

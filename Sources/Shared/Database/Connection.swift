@@ -58,8 +58,10 @@ final class Connection {
     /// Whether only a rollback is left.
     var isTransactionFailed: Bool { PQtransactionStatus(handle) == PQTRANS_INERROR }
 
-    /// Asks PostgreSQL to stop what runs. A thread of its own: the request is a connection of its own, which
-    /// libpq opens blocking. The connection is spent then, as the request may arrive late and hit the next.
+    /// Asks PostgreSQL to stop what runs.
+    ///
+    /// A thread of its own: the request is a connection of its own, which libpq opens blocking. The
+    /// connection is spent then, as the request may arrive late and hit the next.
     func cancelInBackground() {
         isSpent = true
         guard let request = PQgetCancel(handle) else { return }

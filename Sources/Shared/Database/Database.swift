@@ -47,7 +47,9 @@ package final class Database: Sendable, Service {
     }
 
     /// Runs `body` in a transaction that is committed when it returns, and rolled back when it throws or its
-    /// task is cancelled. `timeout` bounds each statement. The transaction begins with the first statement.
+    /// task is cancelled.
+    ///
+    /// `timeout` bounds each statement. The transaction begins with the first statement.
     package func transaction<Value: Sendable>(
         _ access: Access,
         timeout: Duration? = nil,
@@ -84,7 +86,9 @@ package final class Database: Sendable, Service {
         await pool.close()
     }
 
-    /// Holds the pool open until the service group shuts down. Calls work before and without it.
+    /// Holds the pool open until the service group shuts down.
+    ///
+    /// Calls work before and without it.
     package func run() async throws {
         // Cancellation ends it as shutdown does.
         try? await gracefulShutdown()

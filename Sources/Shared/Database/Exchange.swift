@@ -23,8 +23,9 @@ extension Connection {
     private static let cancelAfter: Duration = .seconds(1)
     private static let giveUpAfter: Duration = .seconds(1)
 
-    /// Runs `opening`, whose results nobody wants, and `statements`. `commits`: the exchange ends a transaction,
-    /// so that its outcome is unknown when the answer is lost.
+    /// Runs `opening`, whose results nobody wants, and `statements`.
+    ///
+    /// `commits`: the exchange ends a transaction, so that its outcome is unknown when the answer is lost.
     func exchange(
         opening: [Statement],
         _ statements: [Statement],
@@ -152,7 +153,12 @@ extension Connection {
     }
 
     private func ended(_ progress: Progress) -> Outcome {
-        guard let error = progress.error else { return .done(progress.results) }
+        guard let error = progress.error else {
+            guard progress.commits, isInTransaction else { return .done(progress.results) }
+            // A statement said BEGIN, so the Sync has committed nothing: closing undoes it.
+            let message = "a batch began a transaction of its own, which is rolled back"
+            return .lost(.failed(sqlstate: "25001", message: message), repeatable: false)
+        }
         // The plan or the name we relied on is gone: after a migration, or behind a PgBouncer that does not know
         // named statements.
         if preparedStatements != nil, error.isStalePlan { return .lost(error.cause, repeatable: true) }

@@ -55,7 +55,9 @@ final class Request: Sendable {
         phase.withLock { if case .waiting = $0 { true } else { false } }
     }
 
-    /// Takes the duty to answer; nil when somebody else has taken it. From here on cancelling has no effect.
+    /// Takes the duty to answer; nil when somebody else has taken it.
+    ///
+    /// From here on cancelling has no effect.
     func claim() -> CheckedContinuation<Answer, Never>? {
         phase.withLock { phase in
             defer { phase = .claimed }

@@ -11,7 +11,9 @@ package struct Transaction: Sendable {
         try await batch([statement]).first ?? Rows()
     }
 
-    /// Runs statements in one round trip; results in order. After an error only the end of the transaction is left.
+    /// Runs statements in one round trip; results in order.
+    ///
+    /// After an error only the end of the transaction is left.
     @discardableResult
     package func batch(_ statements: [Statement]) async throws(DatabaseError) -> [Rows] {
         guard !Task.isCancelled else { throw .cancelled }

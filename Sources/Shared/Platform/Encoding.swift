@@ -35,8 +35,11 @@ extension [UInt8] {
 
     /// Reads URL-safe base64, padded or not; nil when it is malformed.
     package init?(base64URL text: some StringProtocol) {
-        guard !text.contains("+"), !text.contains("/") else { return nil }
-        let plain = String(text).replacing("-", with: "+").replacing("_", with: "/")
+        let unpadded =
+            text.hasSuffix("==") ? text.dropLast(2) : text.hasSuffix("=") ? text.dropLast() : text[...]
+        // Foundation forgives what stands behind a padding in the middle, so the alphabet is checked here.
+        guard unpadded.utf8.allSatisfy(isBase64URLDigit) else { return nil }
+        let plain = String(unpadded).replacing("-", with: "+").replacing("_", with: "/")
         let padding = String(repeating: "=", count: (4 - plain.utf8.count % 4) % 4)
         guard let data = Data(base64Encoded: plain + padding) else { return nil }
         self = [UInt8](data)
@@ -55,5 +58,14 @@ private func nibble(_ digit: UInt8) -> UInt8? {
     case UInt8(ascii: "a")...UInt8(ascii: "f"): digit - UInt8(ascii: "a") + 10
     case UInt8(ascii: "A")...UInt8(ascii: "F"): digit - UInt8(ascii: "A") + 10
     default: nil
+    }
+}
+
+private func isBase64URLDigit(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
+        true
+    default: false
     }
 }

@@ -133,7 +133,9 @@ package struct HostPort: Sendable, Hashable, CustomStringConvertible {
             let rest = text[text.index(after: end)...]
             let port = rest.hasPrefix(":") ? Int(rest.dropFirst()) : (rest.isEmpty ? defaultPort : nil)
             self.init(String(text[text.index(after: text.startIndex)..<end]), checking: port)
-        } else if let colon = text.lastIndex(of: ":") {
+        } else if let colon = text.firstIndex(of: ":") {
+            // With a second colon it is an IPv6 address, whose port nobody could tell without brackets.
+            guard text.lastIndex(of: ":") == colon else { return nil }
             self.init(String(text[..<colon]), checking: Int(text[text.index(after: colon)...]))
         } else {
             self.init(text, checking: defaultPort)

@@ -44,7 +44,7 @@ package struct Timestamp: Hashable, Comparable, Sendable, Codable {
 extension Timestamp {
     /// ISO 8601 in UTC with milliseconds, as the API writes every time: `2025-03-15T08:26:31.238Z`.
     package var iso8601: String {
-        let milliseconds = microseconds.quotientAndRemainder(dividingBy: 1000).quotient
+        let milliseconds = floorDivide(microseconds, 1000).quotient
         let (days, ofDay) = floorDivide(milliseconds, 86_400_000)
         let (year, month, day) = civil(fromDays: days)
         var text: [UInt8] = []
@@ -64,25 +64,6 @@ extension Timestamp {
         append(ofDay % 1000, digits: 3, to: &text)
         text.append(UInt8(ascii: "Z"))
         return String(decoding: text, as: UTF8.self)
-    }
-
-    /// Reads an ISO 8601 date, with or without time, fraction and zone (UTC when none is given).
-    package init?(iso8601 text: String) {
-        let withFraction = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
-        let plain = Date.ISO8601FormatStyle()
-        let zoneless = Date.ISO8601FormatStyle().year().month().day()
-            .time(includingFractionalSeconds: false)
-        let dateOnly = Date.ISO8601FormatStyle().year().month().day()
-        guard text.utf8.count <= 40 else { return nil }
-        for style in [withFraction, plain, zoneless] {
-            if let date = try? style.parse(text) {
-                self.init(date)
-                return
-            }
-        }
-        // `dateOnly` reads a prefix, so a text with more behind the day must have matched above.
-        guard text.utf8.count == 10, let date = try? dateOnly.parse(text) else { return nil }
-        self.init(date)
     }
 }
 

@@ -52,7 +52,8 @@ package struct QueueControl: Sendable {
     /// Pauses, drains or resumes; durable when it returns, whether or not Redis is there to be told.
     ///
     /// Workers apply it within seconds at the latest; throws only when PostgreSQL cannot keep it.
-    package func set(_ state: State, _ queue: String, _ scope: ControlScope, defaults: Defaults) async throws {
+    package func set(_ state: State, _ queue: String, _ scope: ControlScope, defaults: Defaults) async throws
+    {
         let (name, subject) = scope.columns
         try await database.query(
             .worker,

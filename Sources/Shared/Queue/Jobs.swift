@@ -43,33 +43,81 @@ package enum Jobs {
         """
     }
 
-    /// Claims straight from PostgreSQL, one job an organization in turn, while Redis is away.
-    package static func claimWithoutSchedule(queue: String, limit: Int, worker: WorkerID) -> Statement {
+    /// Claims straight from PostgreSQL while Redis is away: one job an organization in turn, of the best priority that
+    /// is due, honouring pauses and caps.
+    ///
+    /// The walk over lanes starts anywhere and is bounded, so that each lane has its turn however many there are; it
+    /// touches one row a lane and priority, however long their backlogs.
+    package static func claimWithoutSchedule(
+        queue: String,
+        limit: Int,
+        worker: WorkerID,
+        defaults: QueueControl.Defaults = QueueControl.Defaults()
+    ) -> Statement {
         """
-        WITH RECURSIVE orgs AS (
-            (SELECT org_id FROM jobs WHERE state = 'queued' AND queue = \(queue) ORDER BY org_id LIMIT 1)
+        WITH RECURSIVE ends AS (
+            -- The first 48 bits of an organization's id are the time of its creation: a start somewhere between two.
+            SELECT ('x' || translate(left(low::text, 13), '-', ''))::bit(48)::bigint AS low,
+                ('x' || translate(left(high::text, 13), '-', ''))::bit(48)::bigint AS high
+            FROM (SELECT
+                (SELECT org_id FROM jobs WHERE state = 'queued' AND queue = \(queue) ORDER BY org_id LIMIT 1) AS low,
+                (SELECT org_id FROM jobs WHERE state = 'queued' AND queue = \(queue) ORDER BY org_id DESC LIMIT 1) AS high
+            ) AS orgs
+        ), start AS MATERIALIZED (
+            SELECT (lpad(to_hex(low + (random() * (high - low))::bigint), 12, '0') || repeat('0', 20))::uuid AS at
+            FROM ends WHERE low IS NOT NULL
+        ), lanes AS (
+            SELECT first.org_id, first.lane, half.high, 1 AS n
+            FROM start CROSS JOIN LATERAL (VALUES (at, \(LaneCursor.end)::uuid), (\(LaneCursor.start)::uuid, at))
+                AS half (low, high)
+            CROSS JOIN LATERAL (
+                SELECT j.org_id, j.lane FROM jobs j WHERE j.state = 'queued' AND j.queue = \(queue)
+                    AND j.org_id >= half.low AND j.org_id <= half.high
+                ORDER BY j.org_id, j.lane LIMIT 1
+            ) AS first
             UNION ALL
-            SELECT (SELECT j.org_id FROM jobs j WHERE j.state = 'queued' AND j.queue = \(queue)
-                AND j.org_id > orgs.org_id ORDER BY j.org_id LIMIT 1)
-            FROM orgs WHERE orgs.org_id IS NOT NULL
-        ), free AS (
-            SELECT picked.org_id, picked.id FROM orgs CROSS JOIN LATERAL (
-                SELECT j.org_id, j.id FROM jobs j
-                WHERE j.state = 'queued' AND j.queue = \(queue) AND j.org_id = orgs.org_id AND j.run_at <= now()
-                    AND NOT EXISTS (SELECT 1 FROM queue_control c WHERE c.queue = j.queue AND c.state <> 'running'
-                        AND (c.scope = 'queue' OR c.scope = 'org' AND c.subject = j.org_id::text
-                            OR c.scope = 'lane' AND c.subject = j.lane))
-                ORDER BY j.priority, j.run_at, j.id LIMIT 1 FOR UPDATE SKIP LOCKED
-            ) picked
-            ORDER BY random() LIMIT \(limit)
+            SELECT next.org_id, next.lane, lanes.high, lanes.n + 1 FROM lanes CROSS JOIN LATERAL (
+                SELECT j.org_id, j.lane FROM jobs j WHERE j.state = 'queued' AND j.queue = \(queue)
+                    AND (j.org_id, j.lane) > (lanes.org_id, lanes.lane) AND j.org_id <= lanes.high
+                ORDER BY j.org_id, j.lane LIMIT 1
+            ) AS next WHERE lanes.n < \(lanesWithoutSchedule)
+        ), running AS MATERIALIZED (
+            SELECT org_id, lane, count(*) AS n FROM jobs WHERE state = 'running' AND queue = \(queue) GROUP BY 1, 2
+        ), control AS MATERIALIZED (
+            SELECT scope, subject, state, concurrency_max FROM queue_control WHERE queue = \(queue)
+        ), open AS (
+            SELECT DISTINCT lanes.org_id, lanes.lane FROM lanes
+            WHERE NOT EXISTS (SELECT 1 FROM control c WHERE c.state <> 'running'
+                    AND (c.scope = 'queue' OR c.scope = 'org' AND c.subject = lanes.org_id::text
+                        OR c.scope = 'lane' AND c.subject = lanes.lane))
+                AND coalesce((SELECT sum(r.n) FROM running r WHERE r.org_id = lanes.org_id), 0)
+                    < coalesce((SELECT c.concurrency_max FROM control c
+                        WHERE c.scope = 'org' AND c.subject = lanes.org_id::text), \(defaults.orgConcurrencyMax)::integer, 1000000)
+                AND coalesce((SELECT sum(r.n) FROM running r WHERE r.lane = lanes.lane), 0)
+                    < coalesce((SELECT c.concurrency_max FROM control c
+                        WHERE c.scope = 'lane' AND c.subject = lanes.lane), \(defaults.laneConcurrencyMax)::integer, 1000000)
+        ), due AS MATERIALIZED (
+            SELECT due.org_id, due.id, due.priority FROM open
+            CROSS JOIN (VALUES (0), (1), (2)) AS levels (level) CROSS JOIN LATERAL (
+                SELECT j.org_id, j.id, j.priority FROM jobs j
+                WHERE j.state = 'queued' AND j.queue = \(queue) AND j.org_id = open.org_id AND j.lane = open.lane
+                    AND j.priority = level AND j.run_at <= now()
+                ORDER BY j.run_at, j.id LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) AS due
+        ), chosen AS (
+            SELECT org_id, id FROM (
+                SELECT DISTINCT ON (org_id) org_id, id FROM due ORDER BY org_id, priority, random()
+            ) AS one ORDER BY random() LIMIT \(limit)
         )
         UPDATE jobs SET state = 'running', gen = jobs.gen + 1, attempt = attempt + 1, worker_id = \(worker),
             started_at = now()
-        FROM free WHERE jobs.org_id = free.org_id AND jobs.id = free.id AND jobs.state = 'queued'
+        FROM chosen WHERE jobs.org_id = chosen.org_id AND jobs.id = chosen.id AND jobs.state = 'queued'
         RETURNING jobs.org_id, jobs.id, queue, kind, lane, priority, payload::text AS payload, attempt, max_attempts,
             crash_count, gen, created_at
         """
     }
+
+    private static let lanesWithoutSchedule = 300
 
     /// Reads what a claim returned.
     package static func claimed(_ row: Row) throws -> ClaimedJob {
@@ -111,8 +159,9 @@ package enum Jobs {
 
     /// Takes back running jobs whose lease expired, `generation` being the ticket's, one less than the claim's.
     ///
+    /// Spared are those that a worker named in a heartbeat no older than `fresh`: it lives and was only cut off from Redis.
     /// Returns `org_id, id, state, crash_count, payload` of those that were running: queued again, or dead after too many crashes.
-    package static func reap(_ expired: [ExpiredLease]) -> Statement {
+    package static func reap(_ expired: [ExpiredLease], sparing fresh: Duration = .zero) -> Statement {
         """
         UPDATE jobs SET gen = jobs.gen + 1, crash_count = crash_count + 1, worker_id = NULL,
             state = CASE WHEN crash_count + 1 >= \(crashesMax) THEN 'dead' ELSE 'queued' END::job_state,
@@ -121,6 +170,8 @@ package enum Jobs {
         FROM unnest(\(expired.map(\.org))::uuid[], \(expired.map(\.id))::uuid[], \(expired.map(\.generation))::integer[])
             AS e (org_id, id, gen)
         WHERE jobs.org_id = e.org_id AND jobs.id = e.id AND jobs.gen = e.gen + 1 AND jobs.state = 'running'
+            AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = jobs.worker_id AND jobs.id = ANY (w.running)
+                AND w.seen_at > now() - \(fresh.microseconds) * interval '1 microsecond')
         RETURNING jobs.org_id, jobs.id, jobs.state::text AS state, jobs.crash_count, jobs.payload::text AS payload
         """
     }

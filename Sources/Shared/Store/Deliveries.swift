@@ -122,12 +122,18 @@ extension OutboundMessage {
     /// a recipient.
     package func recording(_ results: [DeliveryResult]) -> [Statement] {
         guard !results.isEmpty else { return [] }
-        return [recordStates(results), recordFirstTry()] + [recordEvents(results)].compactMap { $0 }
+        return [recordStates(results, tries: 1), recordFirstTry()] + [recordEvents(results)].compactMap { $0 }
     }
 
-    private func recordStates(_ results: [DeliveryResult]) -> Statement {
+    /// Statements that give recipients up without a try: they cannot be sent to, or their job is a dead letter.
+    package func recordingFailure(_ results: [DeliveryResult]) -> [Statement] {
+        guard !results.isEmpty else { return [] }
+        return [recordStates(results, tries: 0)] + [recordEvents(results)].compactMap { $0 }
+    }
+
+    private func recordStates(_ results: [DeliveryResult], tries: Int) -> Statement {
         """
-        UPDATE recipients SET state = r.state, attempts = attempts + 1, last_reply = r.detail, remote_mx = r.mx,
+        UPDATE recipients SET state = r.state, attempts = attempts + \(tries), last_reply = r.detail, remote_mx = r.mx,
             tls = r.tls, updated_at = now()
         FROM unnest(\(results.map(\.ordinal))::smallint[], \(results.map(\.state.rawValue))::text[],
             \(results.map(\.detail))::text[], \(results.map(\.remoteMX))::text[], \(results.map(\.tls))::text[])
@@ -140,9 +146,8 @@ extension OutboundMessage {
     private func recordFirstTry() -> Statement {
         """
         INSERT INTO delivery_events (org_id, id, message_id, inbox_id, domain_id, event_type)
-        SELECT \(org), \(EventID()), \(id), \(inbox), \(domain), \(EventType.sent)
-        WHERE NOT EXISTS (SELECT 1 FROM delivery_events
-            WHERE org_id = \(org) AND message_id = \(id) AND event_type = \(EventType.sent))
+        VALUES (\(org), \(EventID()), \(id), \(inbox), \(domain), \(EventType.sent))
+        ON CONFLICT (org_id, message_id) WHERE event_type = 'email.sent' DO NOTHING
         """
     }
 

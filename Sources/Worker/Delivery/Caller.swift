@@ -161,7 +161,8 @@ struct Caller: Sendable {
             do {
                 connection = try await connect(place, usesTLS: usesTLS)
             } catch {
-                let reason = "Connecting to \(place.description) failed: \(NetworkFault.description(of: error))"
+                let reason =
+                    "Connecting to \(place.description) failed: \(NetworkFault.description(of: error))"
                 progress.record.note(reason)
                 var outcome = RecipientOutcome(attempt: .deferred(.noConnection(reason)))
                 outcome.remoteMX = place.host

@@ -11,7 +11,8 @@ enum NetworkFault {
         switch error {
         case ChannelError.connectTimeout: "timed out"
         case let error as IOError: String(cString: strerror(error.errnoCode))
-        case let error as NIOConnectionError: error.connectionErrors.first.map { description(of: $0.error) } ?? "refused"
+        case let error as NIOConnectionError:
+            error.connectionErrors.first.map { description(of: $0.error) } ?? "refused"
         case let error as NIOSSLExtraError where error == .failedToValidateHostname:
             "the certificate is for another name"
         case NIOSSLError.handshakeFailed(let reason): handshake(reason)

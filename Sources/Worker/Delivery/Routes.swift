@@ -37,7 +37,9 @@ struct Routes: Sendable, Equatable {
     /// Every route, for what is made once for each.
     var all: [Route] { Array(byDomain.values) + (fallback.map { [$0] } ?? []) }
 
-    /// Reads the variable and notes every fault. A fault never shows what may be a password.
+    /// Reads the variable and notes every fault.
+    ///
+    /// A fault never shows what may be a password.
     init(reading variable: String, of settings: inout Settings) {
         for (index, entry) in settings.list(variable).enumerated() {
             do throws(RouteFault) {

@@ -59,7 +59,9 @@ final class SMTPConnection: Sendable {
 
     func markClosed() { closed.store(true, ordering: .releasing) }
 
-    /// Sends one message. Cancelled before the final dot, it ends the connection; past the dot it waits for the answer.
+    /// Sends one message.
+    ///
+    /// Cancelled before the final dot, it ends the connection; past the dot it waits for the answer.
     func deliver(
         _ transaction: ClientSession.Transaction,
         onFinalDot: (@Sendable () -> Void)?

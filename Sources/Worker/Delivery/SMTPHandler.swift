@@ -42,8 +42,6 @@ final class SMTPHandler: ChannelInboundHandler {
 
     /// A longer message is written piece by piece, each when the socket took the one before.
     static let pieceOctets = 128 * 1024
-    /// The alarm rings at least this often, so that deadlines beyond it never cost a new one.
-    private static let alarmEvery = Duration.seconds(5)
 
     private let plan: Plan
     private var session: ClientSession
@@ -58,9 +56,7 @@ final class SMTPHandler: ChannelInboundHandler {
     private var isSpoilt = false
     private var transactions = 0
     private var cancelledSerial: UInt64?
-    private var deadline: NIODeadline?
-    private var alarmAt: NIODeadline?
-    private var takeAlarmBack: (@Sendable () -> Void)?
+    private var alarm: Alarm?
     /// Asks whether an idle connection may say goodbye; false when somebody took it just now.
     var idled: (() -> Bool)?
     /// Called once, when nothing more can be sent.
@@ -97,7 +93,12 @@ final class SMTPHandler: ChannelInboundHandler {
         guard !current.isPastDot else { return }
         exchange?.wasCancelled = true
         outgoing = nil
-        perform(session.connectionLost("Given up before the message was complete: the worker is stopping", finalDotWritten: false))
+        perform(
+            session.connectionLost(
+                "Given up before the message was complete: the worker is stopping",
+                finalDotWritten: false
+            )
+        )
     }
 
     func quit() { perform(session.quit()) }
@@ -106,6 +107,7 @@ final class SMTPHandler: ChannelInboundHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        alarm = Alarm(clock: plan.clock, loop: context.eventLoop) { [weak self] in self?.expired() }
         if context.channel.isActive { begin() }
     }
 
@@ -158,7 +160,14 @@ final class SMTPHandler: ChannelInboundHandler {
         if isHandshaking {
             perform(session.tlsFailed(NetworkFault.description(of: error)))
         } else if !session.isClosed {
-            perform(lost { session.connectionLost(NetworkFault.description(of: error), finalDotWritten: outgoing == nil) })
+            perform(
+                lost {
+                    session.connectionLost(
+                        NetworkFault.description(of: error),
+                        finalDotWritten: outgoing == nil
+                    )
+                }
+            )
         }
         closeChannel()
     }
@@ -374,39 +383,10 @@ final class SMTPHandler: ChannelInboundHandler {
     }
 
     private func setDeadline() {
-        guard !session.isClosed, let timeout else {
-            deadline = nil
-            return
-        }
-        let now = plan.clock.now
-        let deadline = now + timeout
-        self.deadline = deadline
-        if let alarmAt, alarmAt <= deadline { return }
-        setAlarm(at: min(deadline, now + Self.alarmEvery))
-    }
-
-    private func setAlarm(at time: NIODeadline) {
-        guard let context else { return }
-        takeAlarmBack?()
-        alarmAt = time
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        takeAlarmBack = plan.clock.call(at: time, on: context.eventLoop) { bound.value.alarm() }
-    }
-
-    private func alarm() {
-        alarmAt = nil
-        takeAlarmBack = nil
-        guard let deadline else { return }
-        let now = plan.clock.now
-        if now < deadline {
-            setAlarm(at: min(deadline, now + Self.alarmEvery))
-        } else {
-            expired()
-        }
+        alarm?.set(session.isClosed ? nil : timeout)
     }
 
     private func expired() {
-        deadline = nil
         if isHandshaking {
             perform(session.tlsFailed("timed out"))
         } else if outgoing != nil {
@@ -436,8 +416,7 @@ final class SMTPHandler: ChannelInboundHandler {
     private func end() {
         guard !hasEnded else { return }
         hasEnded = true
-        takeAlarmBack?()
-        takeAlarmBack = nil
+        alarm?.stop()
         ended?()
         ended = nil
         idled = nil

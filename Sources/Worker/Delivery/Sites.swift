@@ -85,7 +85,9 @@ final class Sites: Sendable {
         }
     }
 
-    /// Gives a turn back. The connection goes to whoever waits, or is kept.
+    /// Gives a turn back.
+    ///
+    /// The connection goes to whoever waits, or is kept.
     func end(_ turn: Turn, _ end: Pace.End, keeping connection: SMTPConnection?) {
         let now = clock.now
         let key = turn.site.key

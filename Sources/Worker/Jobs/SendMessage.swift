@@ -47,7 +47,7 @@ struct SendMessage: Work {
         } catch let fault as Unsendable {
             return Completion(
                 outcome: .succeeded,
-                effects: .statements(message.recording(fail(open, fault.reason)))
+                effects: .statements(message.recordingFailure(fail(open, fault.reason)))
             )
         }
         let outcomes = await delivery.attempt(parcel, onFinalDot: { progress.passPointOfNoReturn() })
@@ -57,7 +57,7 @@ struct SendMessage: Work {
     func burial(payload: String, org: OrgID, reason: String) async throws -> [Statement] {
         let payload = try payload.decoded(as: SendPayload.self)
         guard let message = try await store.outboundMessage(payload, org: org) else { return [] }
-        return message.recording(fail(message.recipients.filter(\.state.isOpen), reason))
+        return message.recordingFailure(fail(message.recipients.filter(\.state.isOpen), reason))
     }
 
     // MARK: Composing
@@ -116,13 +116,14 @@ struct SendMessage: Work {
             let wait = outcomes.compactMap(\.outcome.retryAfter).max() ?? .seconds(5)
             return Completion(outcome: .snooze(after: wait, reason: outcomes.first?.outcome.detail ?? ""))
         }
-        let isExpired = Timestamp.now - message.createdAt > lifetime
+        // After the last attempt nothing would end these recipients' waiting any more.
+        let isExpired = Timestamp.now - message.createdAt > lifetime || job.attempt >= job.attemptsMax
         let results = outcomes.map { recipient, outcome in
             DeliveryResult(
                 recipient,
                 state: state(after: outcome, isExpired: isExpired),
                 detail: isExpired
-                    ? "Given up after \(lifetime.inDays) days. Last answer: \(outcome.detail)"
+                    ? "Given up after \(job.attempt) tries. Last answer: \(outcome.detail)"
                     : outcome.detail,
                 remoteMX: outcome.remoteMX,
                 tls: outcome.tls
@@ -162,8 +163,4 @@ struct SendMessage: Work {
     private func fail(_ recipients: [Recipient], _ reason: String) -> [DeliveryResult] {
         recipients.map { DeliveryResult($0, state: .failed, detail: reason) }
     }
-}
-
-extension Duration {
-    fileprivate var inDays: Int { Int(components.seconds / 86_400) }
 }

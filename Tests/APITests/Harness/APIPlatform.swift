@@ -45,7 +45,9 @@ struct APIPlatform: Sendable {
     /// The organization's key, scope `admin`.
     let key: String
 
-    /// Calls the API; `key: nil` sends none. Every answer must have the common form, so it is checked here.
+    /// Calls the API; `key: nil` sends none.
+    ///
+    /// Every answer must have the common form, so it is checked here.
     func call(
         _ method: HTTPRequest.Method,
         _ path: String,

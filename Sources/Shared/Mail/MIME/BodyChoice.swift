@@ -25,7 +25,9 @@ package struct BodyChoice: Sendable, Equatable {
         var takesHTML = true
     }
 
-    /// The RFC's parseStructure. The depth of parts is bounded by the reader.
+    /// The RFC's parseStructure.
+    ///
+    /// The depth of parts is bounded by the reader.
     private mutating func walk(_ indexes: [Int], in parts: [MessagePart], place: Place) {
         var place = place
         let textBefore = text.count

@@ -49,6 +49,7 @@ package struct Charset: Sendable, Hashable {
 
     /// The text; what the charset does not allow becomes U+FFFD.
     package func decode(_ bytes: [UInt8]) -> String {
+        if isSingleByte, let text = Self.obviousUTF8(bytes) { return text }
         guard converter.isEmpty else { return convert(bytes) }
         if let text = String(validating: bytes, as: UTF8.self) { return text }
         // A wrong label: much mail says us-ascii or utf-8 and is Windows text. A few broken sequences in a text that
@@ -57,6 +58,20 @@ package struct Charset: Sendable, Hashable {
         let broken = repaired.unicodeScalars.reduce(0) { $0 + ($1 == "\u{FFFD}" ? 1 : 0) }
         let high = bytes.reduce(0) { $0 + ($1 >= 0x80 ? 1 : 0) }
         return broken * 3 > high ? Charset.windows1252.decode(bytes) : repaired
+    }
+
+    private var isSingleByte: Bool {
+        ["WINDOWS-125", "ISO-8859-", "KOI8-"].contains { converter.hasPrefix($0) }
+    }
+
+    /// Several characters beyond ASCII, all of them well-formed UTF-8: no text in a single-byte charset looks like that.
+    private static func obviousUTF8(_ bytes: [UInt8]) -> String? {
+        var leads = 0
+        for byte in bytes where byte >= 0xC2 {
+            leads += 1
+            if leads > 3 { return String(validating: bytes, as: UTF8.self) }
+        }
+        return nil
     }
 
     /// ESC $ B and its relatives never occur in other text.

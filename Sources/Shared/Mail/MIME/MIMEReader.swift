@@ -134,7 +134,9 @@ extension MIMEReader {
         stack.append(Open(part: child.index, boundary: nil))
     }
 
-    /// RFC 2046 §5.2.1. What carries no header is kept as a file.
+    /// RFC 2046 §5.2.1.
+    ///
+    /// What carries no header is kept as a file.
     private mutating func openMessage(_ part: MessagePart) -> Int {
         let start = part.body.lowerBound
         guard

@@ -8,7 +8,7 @@ package enum ReplyText {
     /// The reply; the whole text where nothing but quotation would be left out of it.
     package static func extract(from text: String) -> String {
         let lines = String(decoding: text.utf8.prefix(sizeMax), as: UTF8.self)
-            .split(separator: "\n", omittingEmptySubsequences: false)
+            .split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" || $0 == "\r" }
             .map { QuoteLine($0) }
         let kept = dropRule(dropSignature(dropQuotation(lines)))
         let reply = kept.map(\.text).joined(separator: "\n").trimmedASCII

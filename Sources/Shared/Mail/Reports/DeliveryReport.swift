@@ -1,8 +1,10 @@
 // What comes back about a message we sent: delivery status notifications (RFC 3464), and the many letters that say the
 // same in their own words.
 
-/// A report about the delivery of an earlier message. Nobody has proved anything with it: only the token in the
-/// address that it came to says whether it may change something.
+/// A report about the delivery of an earlier message.
+///
+/// Nobody has proved anything with it: only the token in the address that it came to says whether it may
+/// change something.
 package struct DeliveryReport: Sendable, Equatable {
     /// RFC 3464 §2.3.3.
     package enum Action: String, Sendable, Equatable, CaseIterable {

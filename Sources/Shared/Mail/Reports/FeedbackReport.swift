@@ -1,7 +1,9 @@
 // RFC 5965: what a mailbox provider sends when one of its users calls a message spam.
 
-/// A complaint about a message we sent. Like a bounce it proves nothing by itself, and the addresses in it may be
-/// blanked: it is mapped by token or Message-ID, never by To.
+/// A complaint about a message we sent.
+///
+/// Like a bounce it proves nothing by itself, and the addresses in it may be blanked: it is mapped by token
+/// or Message-ID, never by To.
 package struct FeedbackReport: Sendable, Equatable {
     /// `abuse`, `fraud`, `not-spam`, `virus`, `opt-out`, `auth-failure`, … in lower case (RFC 5965 §7.3).
     package let feedbackType: String

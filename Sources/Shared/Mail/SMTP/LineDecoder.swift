@@ -197,7 +197,9 @@ extension LineDecoder {
         return .data(output)
     }
 
-    /// RFC 5321 §4.5.2: transparency. True when CRLF.CRLF was read.
+    /// RFC 5321 §4.5.2: transparency.
+    ///
+    /// True when CRLF.CRLF was read.
     private mutating func scanData(into output: inout [UInt8]) -> Bool {
         while head < buffer.count {
             if case .middle = state {

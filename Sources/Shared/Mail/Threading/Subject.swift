@@ -44,8 +44,10 @@ package enum Subject {
         return trim(text.dropLast(5))
     }
 
-    /// subj-refwd: ("re" / ("fw" ["d"])) *WSP [subj-blob] ":". Beyond the RFC, the same words of other languages and
-    /// counters ("Re[2]:", "Re²:") that real mailers write.
+    /// subj-refwd: ("re" / ("fw" ["d"])) *WSP [subj-blob] ":".
+    ///
+    /// Beyond the RFC, the same words of other languages and counters ("Re[2]:", "Re²:") that real mailers
+    /// write.
     private static func dropLeader(_ text: Substring, _ isReply: inout Bool) -> Substring? {
         // subj-leader = (*subj-blob subj-refwd) / WSP
         if text.first == " " { return text.dropFirst() }

@@ -16,7 +16,12 @@ BEGIN
                 NULL;  -- another migration made it this moment
             END;
         END IF;
-        IF NOT pg_has_role(current_user, wanted, 'MEMBER') THEN
+        -- From version 16 on, whoever makes a role may administer it, and still has to be allowed to become it.
+        IF current_setting('server_version_num')::int >= 160000 THEN
+            IF NOT pg_has_role(current_user, wanted, 'SET') THEN
+                EXECUTE format('GRANT %I TO %I WITH SET TRUE', wanted, current_user);
+            END IF;
+        ELSIF NOT pg_has_role(current_user, wanted, 'MEMBER') THEN
             EXECUTE format('GRANT %I TO %I', wanted, current_user);
         END IF;
     END LOOP;
@@ -29,7 +34,8 @@ GRANT USAGE ON SCHEMA public TO commune_app, commune_worker, commune_lookup;
 CREATE FUNCTION current_org() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS
 $$ SELECT nullif(current_setting('commune.org', true), '')::uuid $$;
 
--- Closes a tenant table: the application sees its organization's rows, a worker all, anybody else none.
+-- Closes a tenant table: the application sees its organization's rows, a worker all; any other role none, unless it
+-- is a member of one of these, as the owner is.
 CREATE FUNCTION protect_tenant_table(tenant_table regclass, org_column text DEFAULT 'org_id') RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -214,6 +220,8 @@ CREATE TABLE delivery_events (
     PRIMARY KEY (org_id, id)
 );
 CREATE INDEX delivery_events_by_message ON delivery_events (org_id, message_id, id);
+-- A message is told of as sent once, however many domains it goes to.
+CREATE UNIQUE INDEX delivery_events_sent_once ON delivery_events (org_id, message_id) WHERE event_type = 'email.sent';
 CREATE INDEX delivery_events_by_inbox ON delivery_events (org_id, inbox_id, id);
 SELECT protect_tenant_table('delivery_events');
 
