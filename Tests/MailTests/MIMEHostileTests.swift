@@ -7,13 +7,18 @@ import Testing
 
 @Suite("the MIME reader and hostile mail")
 struct MIMEHostileTests {
-    @Test("every sample of the corpora parses within a second",
-        .enabled(if: InboundCorpora.isPresent, "skipped, no corpora"))
+    @Test(
+        "every sample of the corpora parses within a second",
+        .enabled(if: InboundCorpora.isPresent, "skipped, no corpora")
+    )
     func corpora() throws {
         let folders = [
-            "mailcore2", "mime4j", "mimekit", "mikel-mail", "cpython-email", "enmime", "flanker", "spamscope-mail-parser",
-            "nodemailer-mailparser", "php-mime-mail-parser", "zbateson", "rspamd-messages", "spamassassin-publiccorpus",
-            "sisimai", "php-bounce-handler", "stalwart-mail-parser", "chasquid", "dkimpy", "postalsys-mailauth",
+            "mailcore2", "mime4j", "mimekit", "mikel-mail", "cpython-email", "enmime", "flanker",
+            "spamscope-mail-parser",
+            "nodemailer-mailparser", "php-mime-mail-parser", "zbateson", "rspamd-messages",
+            "spamassassin-publiccorpus",
+            "sisimai", "php-bounce-handler", "stalwart-mail-parser", "chasquid", "dkimpy",
+            "postalsys-mailauth",
         ]
         let clock = ContinuousClock()
         var count = 0
@@ -26,8 +31,11 @@ struct MIMEHostileTests {
         #expect(count > 1_500)
     }
 
-    @Test("damaged real mail never crashes a parser",
-        .enabled(if: InboundCorpora.isPresent, "skipped, no corpora"), arguments: [UInt64(1), 2, 3])
+    @Test(
+        "damaged real mail never crashes a parser",
+        .enabled(if: InboundCorpora.isPresent, "skipped, no corpora"),
+        arguments: [UInt64(1), 2, 3]
+    )
     func damaged(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)
         let paths = ["mimekit", "stalwart-mail-parser", "sisimai/bsd", "mikel-mail", "parsedmarc"].flatMap {
@@ -45,22 +53,30 @@ struct MIMEHostileTests {
     func arbitrary() {
         var generator = SeededGenerator(seed: 99)
         let pieces = [
-            "Content-Type: multipart/mixed; boundary=a\r\n", "Content-Type: text/html; charset=x\r\n", "--a\r\n", "--a--\r\n",
-            "\r\n", "Content-Transfer-Encoding: base64\r\n", "From: a <b@c>, d:e;\r\n", "=?utf-8?q?=ff?=", "<p>x</p>", "\0",
-            "Content-Type: message/rfc822\r\n", "begin 644 x\r\n", " folded\r\n", "Subject: ", "name*0*=utf-8'%41", "(((((",
-            "Date: 1 Jan 99 25:61\r\n", "\u{1B}$B", "<div style='display:none'>", "&#x110000;", "> quoted\r\n", "On 1 wrote:\r\n",
-            "Final-Recipient: rfc822; a@b.c\r\n", "Content-Type: message/delivery-status\r\n", "<feedback><record>", "\"",
+            "Content-Type: multipart/mixed; boundary=a\r\n", "Content-Type: text/html; charset=x\r\n",
+            "--a\r\n", "--a--\r\n",
+            "\r\n", "Content-Transfer-Encoding: base64\r\n", "From: a <b@c>, d:e;\r\n", "=?utf-8?q?=ff?=",
+            "<p>x</p>", "\0",
+            "Content-Type: message/rfc822\r\n", "begin 644 x\r\n", " folded\r\n", "Subject: ",
+            "name*0*=utf-8'%41", "(((((",
+            "Date: 1 Jan 99 25:61\r\n", "\u{1B}$B", "<div style='display:none'>", "&#x110000;",
+            "> quoted\r\n", "On 1 wrote:\r\n",
+            "Final-Recipient: rfc822; a@b.c\r\n", "Content-Type: message/delivery-status\r\n",
+            "<feedback><record>", "\"",
         ]
         for _ in 0..<3_000 {
             let count = Int.random(in: 1...12, using: &generator)
-            let text = (0..<count).map { _ in pieces[Int.random(in: 0..<pieces.count, using: &generator)] }.joined()
+            let text = (0..<count).map { _ in pieces[Int.random(in: 0..<pieces.count, using: &generator)] }
+                .joined()
             Self.readEverything(Array(text.utf8))
         }
     }
 
     static func readEverything(_ raw: [UInt8]) {
         let message = MIMEReader.read(raw)
-        _ = (message.subject, message.from, message.to, message.date, message.references, message.extractedText)
+        _ = (
+            message.subject, message.from, message.to, message.date, message.references, message.extractedText
+        )
         _ = (DeliveryReport.read(message), FeedbackReport.read(message), message.isAutomatic)
         _ = try? DMARCReport.read(message)
         _ = try? DMARCReport.read(file: raw)
@@ -94,14 +110,18 @@ struct MIMEHostileTests {
         #expect(message.parts.count == 100)
         #expect(message.parts.last?.content == .leaf)
         #expect(String(decoding: message.raw[message.parts[99].body], as: UTF8.self).hasSuffix("deep\r\n"))
-        let nested = MIMEReader.read(Array(String(repeating: "Content-Type: message/rfc822\r\n\r\n", count: 400).utf8))
+        let nested = MIMEReader.read(
+            Array(String(repeating: "Content-Type: message/rfc822\r\n\r\n", count: 400).utf8)
+        )
         #expect(nested.parts.count <= 100)
     }
 
     @Test("a thousand parts and no more; the rest stays in the last one")
     func parts() {
         let part = "--b\r\nContent-Type: text/plain\r\n\r\nx\r\n"
-        let text = "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + String(repeating: part, count: 1_500) + "--b--\r\n"
+        let text =
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + String(repeating: part, count: 1_500)
+            + "--b--\r\n"
         let message = MIMEReader.read(Array(text.utf8))
         #expect(message.parts.count == 1_000)
         #expect(message.parts.last?.body.upperBound == message.raw.count)
@@ -136,7 +156,12 @@ struct Bomb: Sendable, CustomTestStringConvertible {
         Bomb("open comments", "From: ", "("),
         Bomb("ids", "References: ", "<a@b> "),
         Bomb("open ids", "References: ", "<a"),
-        Bomb("delimiters of nobody", "Content-Type: multipart/mixed; boundary=zz\r\n\r\n", "--a\r\n", "--zz\r\n\r\nx"),
+        Bomb(
+            "delimiters of nobody",
+            "Content-Type: multipart/mixed; boundary=zz\r\n\r\n",
+            "--a\r\n",
+            "--zz\r\n\r\nx"
+        ),
         Bomb("dashes", "Content-Type: multipart/mixed; boundary=zz\r\n\r\n", "-", "\r\n--zz\r\n\r\nx"),
         Bomb("nested multiparts", "", "Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n"),
         Bomb("quoted-printable blanks", "Content-Transfer-Encoding: quoted-printable\r\n\r\n", "= ", "x"),
@@ -154,8 +179,16 @@ struct Bomb: Sendable, CustomTestStringConvertible {
         Bomb("attributions", "Subject: x\r\n\r\n", "On 1\r\n"),
         Bomb("header lines in a text", "Subject: x\r\n\r\n", "From: 1\r\n"),
         Bomb("rules", "Subject: x\r\n\r\n", "____________________\r\n"),
-        Bomb("status groups", "Content-Type: message/delivery-status\r\n\r\n", "Final-Recipient: rfc822; a@b.c\r\nStatus: 5\r\n\r\n"),
-        Bomb("addresses in a letter", "From: mailer-daemon@x\r\nSubject: failure notice\r\n\r\n", "a@b.c 550 5.1.1\r\n"),
+        Bomb(
+            "status groups",
+            "Content-Type: message/delivery-status\r\n\r\n",
+            "Final-Recipient: rfc822; a@b.c\r\nStatus: 5\r\n\r\n"
+        ),
+        Bomb(
+            "addresses in a letter",
+            "From: mailer-daemon@x\r\nSubject: failure notice\r\n\r\n",
+            "a@b.c 550 5.1.1\r\n"
+        ),
         Bomb("XML", "", "<feedback>"),
         Bomb("XML text", "<feedback>", "&amp;"),
     ]

@@ -26,7 +26,9 @@ struct MIMEMailcoreTests {
         for path in InboundCorpora.files(Self.folder) {
             let name = String(path.dropFirst(Self.folder.count + 1))
             let output = "mailcore2/parser/output/\(name)"
-            guard InboundCorpora.exists(output), let expected = try InboundCorpora.json(output) as? [String: Any] else {
+            guard InboundCorpora.exists(output),
+                let expected = try InboundCorpora.json(output) as? [String: Any]
+            else {
                 continue
             }
             count += 1
@@ -72,7 +74,9 @@ struct MIMEMailcoreTests {
         if let id = header["messageID"] as? String, id != "MyMessageID123@mail.gmail.com" {
             #expect(message.messageID == "<\(id)>", comment)
         }
-        guard let text = header["date"] as? String, let seconds = Double(text), text != "978307200" else { return }
+        guard let text = header["date"] as? String, let seconds = Double(text), text != "978307200" else {
+            return
+        }
         // They read a two-digit year of 91 as 2091.
         let century = 100.0 * 365.25 * 86_400
         let difference = abs(seconds - (message.date?.date.timeIntervalSince1970 ?? 0))

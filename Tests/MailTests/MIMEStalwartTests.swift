@@ -15,7 +15,8 @@ struct MIMEStalwartTests {
         "legacy/048": "x-uuencode is decoded",
         "legacy/052": "an unknown charset that is no UTF-8 is read as Windows-1252, not replaced by U+FFFD",
         "thirdparty/005": "a delimiter stands at the beginning of a line (RFC 2046 §5.1.1)",
-        "thirdparty/015": "an outer delimiter inside a header ends the inner message: three attached messages, not one",
+        "thirdparty/015":
+            "an outer delimiter inside a header ends the inner message: three attached messages, not one",
         "malformed/000": "parts that end inside their header are parts",
         "malformed/002": "a multipart without delimiter is shown as text, not hidden as an attachment",
         "malformed/004": "a text part that is not closed is still the text",
@@ -38,7 +39,9 @@ struct MIMEStalwartTests {
             guard let expected = try InboundCorpora.json(tree) as? [String: Any] else { continue }
             count += 1
             let message = MIMEReader.read(raw)
-            let isSame = Tree.expected(expected) == Tree.ours(message, 0) && Tree.lists(expected) == Tree.lists(message)
+            let isSame =
+                Tree.expected(expected) == Tree.ours(message, 0)
+                && Tree.lists(expected) == Tree.lists(message)
             if !isSame { differing.insert(String(stem.dropFirst(Self.folder.count + 1))) }
         }
         #expect(count == 54)
@@ -64,7 +67,8 @@ struct MIMEStalwartTests {
             else { continue }
             let message = MIMEReader.read(try InboundCorpora.bytes(path))
             for header in headers {
-                guard let name = header["name"] as? String, let value = header["value"] as? [String: Any] else { continue }
+                guard let name = header["name"] as? String, let value = header["value"] as? [String: Any]
+                else { continue }
                 let comment = Comment(rawValue: "\(stem) \(name)")
                 // Raw 8-bit bytes are replaced there; we read them as Windows-1252.
                 guard !"\(value)".contains("\u{FFFD}") else { continue }
@@ -95,11 +99,17 @@ struct MIMEStalwartTests {
         "[SUSPECTED SPAM]=?utf-8?B?": "no blank is added",
     ]
 
-    @Test("header cases agree but for the explained ones", arguments: [
-        "address", "content_type", "date", "id", "unstructured",
-    ])
+    @Test(
+        "header cases agree but for the explained ones",
+        arguments: [
+            "address", "content_type", "date", "id", "unstructured",
+        ]
+    )
     func headerCases(_ kind: String) throws {
-        guard let cases = try InboundCorpora.json("stalwart-mail-parser/headers/\(kind).json") as? [[String: Any]] else {
+        guard
+            let cases = try InboundCorpora.json("stalwart-mail-parser/headers/\(kind).json")
+                as? [[String: Any]]
+        else {
             Issue.record("no cases")
             return
         }
@@ -147,7 +157,8 @@ private enum Tree {
     /// Text has LF with us.
     private static func leaf(_ bytes: [UInt8]) -> String {
         let isText = String(validating: bytes, as: UTF8.self) != nil
-        let plain = isText ? Array(String(decoding: bytes, as: UTF8.self).replacing("\r\n", with: "\n").utf8) : bytes
+        let plain =
+            isText ? Array(String(decoding: bytes, as: UTF8.self).replacing("\r\n", with: "\n").utf8) : bytes
         return "\(plain.count):\(Data(plain).base64EncodedString())"
     }
 
@@ -172,15 +183,21 @@ private enum Tree {
         return [bodies.text, bodies.html, bodies.attachments].map { "\($0.map { own[$0] ?? -1 })" }.joined()
     }
 
-    static func addresses(_ list: [ReceivedAddress]) -> [String] { list.map { "\($0.name ?? "-")|\($0.address)" } }
+    static func addresses(_ list: [ReceivedAddress]) -> [String] {
+        list.map { "\($0.name ?? "-")|\($0.address)" }
+    }
 
     static func addresses(_ value: [String: Any]) -> [String] {
         guard let address = value["Address"] as? [String: Any] else { return ["?"] }
-        let groups = (address["Group"] as? [[String: Any]])?.flatMap { $0["addresses"] as? [[String: Any]] ?? [] }
+        let groups = (address["Group"] as? [[String: Any]])?.flatMap {
+            $0["addresses"] as? [[String: Any]] ?? []
+        }
         let list = address["List"] as? [[String: Any]] ?? groups ?? []
         // A single word is an address to us, a name to them.
         return list.map { entry in
-            guard let address = entry["address"] as? String else { return "-|\(entry["name"] as? String ?? "-")" }
+            guard let address = entry["address"] as? String else {
+                return "-|\(entry["name"] as? String ?? "-")"
+            }
             return "\(entry["name"] as? String ?? "-")|\(address)"
         }
     }
@@ -221,9 +238,14 @@ private enum Tree {
         switch kind {
         case "address": return addressCase(expected as? [String: Any] ?? [:])
         case "content_type":
-            guard let value = expected as? [String: Any], let type = value["c_type"] as? String else { return "none" }
-            let parameters = (value["attributes"] as? [[String]] ?? []).map { ";\($0[0].lowercased())=\($0[1])" }
-            return "\(type.lowercased())/\((value["c_subtype"] as? String ?? "").lowercased())" + parameters.joined()
+            guard let value = expected as? [String: Any], let type = value["c_type"] as? String else {
+                return "none"
+            }
+            let parameters = (value["attributes"] as? [[String]] ?? []).map {
+                ";\($0[0].lowercased())=\($0[1])"
+            }
+            return "\(type.lowercased())/\((value["c_subtype"] as? String ?? "").lowercased())"
+                + parameters.joined()
         case "date": return "\(date(expected))"
         case "id": return (expected as? [String] ?? []).map { "<\($0)>" }.joined(separator: ",")
         default: return expected as? String ?? ""

@@ -1,7 +1,7 @@
 // What the MIME reader makes of single things.
 
-import FoundationEssentials
 import Foundation
+import FoundationEssentials
 import Testing
 
 @testable import Mail
@@ -70,10 +70,15 @@ struct MIMETests {
         #expect(message.bytes(of: picture.part) == [0, 1, 2])
     }
 
-    @Test("what is no mail is still a text", arguments: [
-        "", "just words", "\n\n\n", "Content-Type: multipart/mixed; boundary=x\n\nno delimiter", "\0\0\0", ": \n:\n\nx",
-        "Content-Type: multipart/alternative\n\nno boundary", "Content-Type: ;;;\n\nx", "Content-Type: text/html",
-    ])
+    @Test(
+        "what is no mail is still a text",
+        arguments: [
+            "", "just words", "\n\n\n", "Content-Type: multipart/mixed; boundary=x\n\nno delimiter", "\0\0\0",
+            ": \n:\n\nx",
+            "Content-Type: multipart/alternative\n\nno boundary", "Content-Type: ;;;\n\nx",
+            "Content-Type: text/html",
+        ]
+    )
     func never(_ text: String) {
         let message = read(text)
         let body = text.contains("\n\n") ? text.split(separator: "\n\n").last.map(String.init) ?? "" : text
@@ -84,7 +89,9 @@ struct MIMETests {
 
     @Test("a delimiter that differs from the declared boundary is found")
     func wrongBoundary() {
-        let message = read("Content-Type: multipart/mixed; boundary=x\n\n--y\nContent-Type: text/plain\n\none\n--y--\n")
+        let message = read(
+            "Content-Type: multipart/mixed; boundary=x\n\n--y\nContent-Type: text/plain\n\none\n--y--\n"
+        )
         #expect(message.text == "one")
         #expect(message.parts.count == 2)
     }
@@ -100,7 +107,11 @@ struct MIMETests {
     func missingEmptyLine() {
         let message = read("Subject: a\nTo: b@example.com\nHello there\nNote: this is text\n")
         #expect(message.text == "Hello there\nNote: this is text\n")
-        #expect(read("Subject: a\nnoise without colon\nFrom: b@example.com\n\nx").from.map(\.address) == ["b@example.com"])
+        #expect(
+            read("Subject: a\nnoise without colon\nFrom: b@example.com\n\nx").from.map(\.address) == [
+                "b@example.com"
+            ]
+        )
     }
 
     @Test("charsets", arguments: Sample.charsets)
@@ -109,11 +120,16 @@ struct MIMETests {
         #expect(MIMEReader.read(head + sample.bytes).text == sample.text)
     }
 
-    @Test("a charset that nobody knows, or none at all", arguments: [
-        ([0xC3, 0xA4], "ä"), ([0xE4], "ä"), ([0x80], "€"), ([0x41], "A"),
-    ] as [([UInt8], String)])
+    @Test(
+        "a charset that nobody knows, or none at all",
+        arguments: [
+            ([0xC3, 0xA4], "ä"), ([0xE4], "ä"), ([0x80], "€"), ([0x41], "A"),
+        ] as [([UInt8], String)]
+    )
     func unknownCharset(_ bytes: [UInt8], _ text: String) {
-        for label in ["; charset=martian", "; charset=\"\"", "; charset=us-ascii", "", "; charset=utf-8//TRANSLIT"] {
+        for label in [
+            "; charset=martian", "; charset=\"\"", "; charset=us-ascii", "", "; charset=utf-8//TRANSLIT",
+        ] {
             #expect(MIMEReader.read(Array("Content-Type: text/plain\(label)\n\n".utf8) + bytes).text == text)
         }
     }
@@ -133,18 +149,29 @@ struct MIMETests {
         #expect(message.subject == "ab")
     }
 
-    @Test("quoted-printable", arguments: [
-        ("a=20b", "a b"), ("a=\r\nb", "ab"), ("a= \t\r\nb", "ab"), ("a \t\r\nb", "a\r\nb"), ("a=ZZ", "a=ZZ"), ("a=", "a"),
-        ("=3d=3D", "=="), ("a=4", "a=4"), ("a\nb", "a\nb"), ("a  \nb  ", "a\nb  "),
-    ])
+    @Test(
+        "quoted-printable",
+        arguments: [
+            ("a=20b", "a b"), ("a=\r\nb", "ab"), ("a= \t\r\nb", "ab"), ("a \t\r\nb", "a\r\nb"),
+            ("a=ZZ", "a=ZZ"), ("a=", "a"),
+            ("=3d=3D", "=="), ("a=4", "a=4"), ("a\nb", "a\nb"), ("a  \nb  ", "a\nb  "),
+        ]
+    )
     func quotedPrintable(_ encoded: String, _ decoded: String) {
-        #expect(String(decoding: TransferDecoding.quotedPrintable(Array(encoded.utf8)[...]), as: UTF8.self) == decoded)
+        #expect(
+            String(decoding: TransferDecoding.quotedPrintable(Array(encoded.utf8)[...]), as: UTF8.self)
+                == decoded
+        )
     }
 
-    @Test("base64", arguments: [
-        ("aGVsbG8=", "hello"), ("aGVs\r\nbG8", "hello"), ("aGVsbG8=aGVsbG8=", "hellohello"), ("!a!G!V!s!", "hel"),
-        ("", ""), ("a", ""), ("====", ""), ("aGVsbG8=\r\n-- \r\n", "hello"),
-    ])
+    @Test(
+        "base64",
+        arguments: [
+            ("aGVsbG8=", "hello"), ("aGVs\r\nbG8", "hello"), ("aGVsbG8=aGVsbG8=", "hellohello"),
+            ("!a!G!V!s!", "hel"),
+            ("", ""), ("a", ""), ("====", ""), ("aGVsbG8=\r\n-- \r\n", "hello"),
+        ]
+    )
     func base64(_ encoded: String, _ decoded: String) {
         #expect(String(decoding: TransferDecoding.base64(Array(encoded.utf8)), as: UTF8.self) == decoded)
     }
@@ -155,26 +182,39 @@ struct MIMETests {
         #expect(message.text == "hello")
     }
 
-    @Test("encoded words", arguments: [
-        ("=?utf-8?B?w6TD?= =?utf-8?B?tsO8?=", "äöü"), ("a =?utf-8?q?=C3=A4?= b", "a ä b"), ("=?x?y?z?=", "=?x?y?z?="),
-        ("=?utf-8*de?q?=C3=A4?=", "ä"), ("=?utf-8?q?a?=\t=?utf-8?q?b?=", "ab"), ("=?gb2312?B?0MK85A==?=", "新间"),
-        ("=?utf-8?q?unclosed", "=?utf-8?q?unclosed"), ("plain", "plain"), ("=?utf-8?q?a_b?=c", "a bc"),
-    ])
+    @Test(
+        "encoded words",
+        arguments: [
+            ("=?utf-8?B?w6TD?= =?utf-8?B?tsO8?=", "äöü"), ("a =?utf-8?q?=C3=A4?= b", "a ä b"),
+            ("=?x?y?z?=", "=?x?y?z?="),
+            ("=?utf-8*de?q?=C3=A4?=", "ä"), ("=?utf-8?q?a?=\t=?utf-8?q?b?=", "ab"),
+            ("=?gb2312?B?0MK85A==?=", "新间"),
+            ("=?utf-8?q?unclosed", "=?utf-8?q?unclosed"), ("plain", "plain"), ("=?utf-8?q?a_b?=c", "a bc"),
+        ]
+    )
     func encodedWords(_ encoded: String, _ decoded: String) {
         #expect(EncodedText.decode(Array(encoded.utf8)) == decoded)
     }
 
-    @Test("HTML as text", arguments: [
-        ("<p>One</p><p>Two &amp; three</p>", "One\n\nTwo & three"), ("a<br>b<br><br>c", "a\nb\n\nc"),
-        ("<style>x</style><script>y</script><title>t</title>z", "z"), ("<ul><li>a<li>b</ul>c", "- a\n- b\nc"),
-        ("<ol><li>a</li><li>b</li></ol>", "1. a\n2. b"), ("<blockquote>q<br>r</blockquote>s", "> q\n> r\ns"),
-        ("<pre>a  b\nc</pre>", "a  b\nc"), ("a <b>bold</b>  word", "a bold word"), ("x&nbsp;&nbsp;y", "x y"),
-        ("<a href=\"https://e.org/x?a=1&amp;b=2\">Go</a>", "Go <https://e.org/x?a=1&b=2>"),
-        ("<a href=\"https://e.org\">https://e.org</a>", "https://e.org"), ("1 < 2 & 3", "1 < 2 & 3"),
-        ("<div style=\"display: none\">secret <div>x</div></div>shown", "shown"), ("<!-- no -->yes", "yes"),
-        ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"), ("&#8364;&#x20AC;&#128;&euro;", "€€€€"),
-        ("<img alt=\"Logo\" src=x>", "Logo"), ("<p", "<p"), ("", ""),
-    ])
+    @Test(
+        "HTML as text",
+        arguments: [
+            ("<p>One</p><p>Two &amp; three</p>", "One\n\nTwo & three"), ("a<br>b<br><br>c", "a\nb\n\nc"),
+            ("<style>x</style><script>y</script><title>t</title>z", "z"),
+            ("<ul><li>a<li>b</ul>c", "- a\n- b\nc"),
+            ("<ol><li>a</li><li>b</li></ol>", "1. a\n2. b"),
+            ("<blockquote>q<br>r</blockquote>s", "> q\n> r\ns"),
+            ("<pre>a  b\nc</pre>", "a  b\nc"), ("a <b>bold</b>  word", "a bold word"),
+            ("x&nbsp;&nbsp;y", "x y"),
+            ("<a href=\"https://e.org/x?a=1&amp;b=2\">Go</a>", "Go <https://e.org/x?a=1&b=2>"),
+            ("<a href=\"https://e.org\">https://e.org</a>", "https://e.org"), ("1 < 2 & 3", "1 < 2 & 3"),
+            ("<div style=\"display: none\">secret <div>x</div></div>shown", "shown"),
+            ("<!-- no -->yes", "yes"),
+            ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"),
+            ("&#8364;&#x20AC;&#128;&euro;", "€€€€"),
+            ("<img alt=\"Logo\" src=x>", "Logo"), ("<p", "<p"), ("", ""),
+        ]
+    )
     func html(_ html: String, _ text: String) {
         let expected = text == "<p" ? "" : text
         #expect(HTMLText.text(from: html) == expected)
@@ -195,14 +235,22 @@ struct Sample: Sendable, CustomTestStringConvertible {
     var testDescription: String { label }
 
     static let charsets: [Sample] = [
-        Sample(label: "utf-8", bytes: [0xC3, 0xA4], text: "ä"), Sample(label: "ISO-8859-1", bytes: [0xE4], text: "ä"),
-        Sample(label: "iso_8859-2", bytes: [0xB1], text: "ą"), Sample(label: "ISO88592", bytes: [0xB1], text: "ą"),
-        Sample(label: "koi8-r", bytes: [0xC1], text: "а"), Sample(label: "windows-1251", bytes: [0xE0], text: "а"),
-        Sample(label: "gb2312", bytes: [0xD6, 0xD0], text: "中"), Sample(label: "big5", bytes: [0xA4, 0xA4], text: "中"),
-        Sample(label: "shift_jis", bytes: [0x82, 0xA0], text: "あ"), Sample(label: "euc-jp", bytes: [0xA4, 0xA2], text: "あ"),
+        Sample(label: "utf-8", bytes: [0xC3, 0xA4], text: "ä"),
+        Sample(label: "ISO-8859-1", bytes: [0xE4], text: "ä"),
+        Sample(label: "iso_8859-2", bytes: [0xB1], text: "ą"),
+        Sample(label: "ISO88592", bytes: [0xB1], text: "ą"),
+        Sample(label: "koi8-r", bytes: [0xC1], text: "а"),
+        Sample(label: "windows-1251", bytes: [0xE0], text: "а"),
+        Sample(label: "gb2312", bytes: [0xD6, 0xD0], text: "中"),
+        Sample(label: "big5", bytes: [0xA4, 0xA4], text: "中"),
+        Sample(label: "shift_jis", bytes: [0x82, 0xA0], text: "あ"),
+        Sample(label: "euc-jp", bytes: [0xA4, 0xA2], text: "あ"),
         Sample(label: "iso-2022-jp", bytes: [0x1B, 0x24, 0x42, 0x24, 0x22, 0x1B, 0x28, 0x42], text: "あ"),
-        Sample(label: "ks_c_5601-1987", bytes: [0xB0, 0xA1], text: "가"), Sample(label: "utf-7", bytes: Array("+AOQ-".utf8), text: "ä"),
-        Sample(label: "utf-16le", bytes: [0xE4, 0x00], text: "ä"), Sample(label: "x-mac-roman", bytes: [0x8A], text: "ä"),
-        Sample(label: "tis-620", bytes: [0xA1], text: "ก"), Sample(label: "gb2312", bytes: [0xD6, 0xFF, 0x41], text: "\u{FFFD}\u{FFFD}A"),
+        Sample(label: "ks_c_5601-1987", bytes: [0xB0, 0xA1], text: "가"),
+        Sample(label: "utf-7", bytes: Array("+AOQ-".utf8), text: "ä"),
+        Sample(label: "utf-16le", bytes: [0xE4, 0x00], text: "ä"),
+        Sample(label: "x-mac-roman", bytes: [0x8A], text: "ä"),
+        Sample(label: "tis-620", bytes: [0xA1], text: "ก"),
+        Sample(label: "gb2312", bytes: [0xD6, 0xFF, 0x41], text: "\u{FFFD}\u{FFFD}A"),
     ]
 }

@@ -94,11 +94,14 @@ struct ReportsTests {
         #expect(report.recipients.map { $0.bounce?.reason } == [.userUnknown, .mailboxFull])
     }
 
-    @Test("ordinary mail is no report", arguments: [
-        "From: a@example.com\nTo: b@example.org\nSubject: lunch\n\nMy mail to x@example.net could not be delivered, odd.",
-        "From: a@example.com\nSubject: Re: hello\nAuto-Submitted: auto-replied\nIn-Reply-To: <a@b>\n\nI am away.",
-        "Subject: x\n\n", "",
-    ])
+    @Test(
+        "ordinary mail is no report",
+        arguments: [
+            "From: a@example.com\nTo: b@example.org\nSubject: lunch\n\nMy mail to x@example.net could not be delivered, odd.",
+            "From: a@example.com\nSubject: Re: hello\nAuto-Submitted: auto-replied\nIn-Reply-To: <a@b>\n\nI am away.",
+            "Subject: x\n\n", "",
+        ]
+    )
     func ordinary(_ text: String) {
         #expect(DeliveryReport.read(read(text)) == nil)
         #expect(FeedbackReport.read(read(text)) == nil)
@@ -213,7 +216,10 @@ struct ReportsCorporaTests {
         }
         #expect(total == 309)
         #expect(Double(agreeing) / Double(total) >= 0.95, "\(agreeing) of \(total)")
-        #expect(differing.isSubset(of: Self.disagreements.keys), "\(differing.subtracting(Self.disagreements.keys))")
+        #expect(
+            differing.isSubset(of: Self.disagreements.keys),
+            "\(differing.subtracting(Self.disagreements.keys))"
+        )
     }
 
     private struct Verdict {
@@ -230,7 +236,10 @@ struct ReportsCorporaTests {
             return (DeliveryReport.read(message)?.recipients ?? []).map { recipient in
                 let bounce = recipient.bounce
                 let isGone = bounce?.reason == .userUnknown || bounce?.reason == .hostUnknown
-                return Verdict(isHard: isGone && bounce?.isPermanent == true, saysUnknown: bounce?.reason == .userUnknown)
+                return Verdict(
+                    isHard: isGone && bounce?.isPermanent == true,
+                    saysUnknown: bounce?.reason == .userUnknown
+                )
             }
         }
     }
@@ -241,9 +250,12 @@ struct ReportsCorporaTests {
         return expected["hardbounce"] as? Bool == verdict.isHard
     }
 
-    @Test("bounces and complaints of the other collections are recognised", arguments: [
-        "php-bounce-handler", "kumomta/rfc3464", "kumomta/rfc5965", "stalwart-mail-auth/arf",
-    ])
+    @Test(
+        "bounces and complaints of the other collections are recognised",
+        arguments: [
+            "php-bounce-handler", "kumomta/rfc3464", "kumomta/rfc5965", "stalwart-mail-auth/arf",
+        ]
+    )
     func others(_ folder: String) throws {
         for path in InboundCorpora.files(folder, where: { $0.hasSuffix(".eml") || $0.hasSuffix(".txt") }) {
             guard !path.contains("LICENCE"), !path.hasSuffix("unsubscribe.txt") else { continue }
@@ -264,7 +276,8 @@ struct ReportsCorporaTests {
             let file = try InboundCorpora.bytes(path)
             let isMail = path.hasSuffix(".eml")
             do {
-                let report = isMail ? try DMARCReport.read(MIMEReader.read(file)) : try DMARCReport.read(file: file)
+                let report =
+                    isMail ? try DMARCReport.read(MIMEReader.read(file)) : try DMARCReport.read(file: file)
                 #expect(!report.records.isEmpty, "\(path)")
                 #expect(!path.hasSuffix("invalid_xml.xml"))
                 count += 1
@@ -284,8 +297,12 @@ struct ReportsCorporaTests {
 
     @Test("the inputs of extract_report unpack to the same report")
     func sameReport() throws {
-        let plain = try DMARCReport.read(file: try InboundCorpora.bytes("parsedmarc/extract_report/nice-input.xml"))
-        let zipped = try DMARCReport.read(file: try InboundCorpora.bytes("parsedmarc/extract_report/nice-input.xml.zip"))
+        let plain = try DMARCReport.read(
+            file: try InboundCorpora.bytes("parsedmarc/extract_report/nice-input.xml")
+        )
+        let zipped = try DMARCReport.read(
+            file: try InboundCorpora.bytes("parsedmarc/extract_report/nice-input.xml.zip")
+        )
         #expect(plain == zipped)
         #expect(plain.messageCount == 3_047)
     }
@@ -307,7 +324,8 @@ struct RefusedReport: Sendable, CustomTestStringConvertible {
     private static let policy = "<policy_published><domain>e.org</domain></policy_published>"
 
     static let all: [RefusedReport] = [
-        RefusedReport("nothing", "", .notAReport), RefusedReport("another document", "<a><b/></a>", .notAReport),
+        RefusedReport("nothing", "", .notAReport),
+        RefusedReport("another document", "<a><b/></a>", .notAReport),
         RefusedReport(
             "a document type",
             "<!DOCTYPE x [<!ENTITY a SYSTEM \"file:///etc/passwd\">]><feedback>&a;</feedback>",
@@ -357,7 +375,9 @@ private struct BitWriter {
         used += 1
     }
 
-    mutating func bits(_ value: Int, _ count: Int) { for index in 0..<count { bit(UInt8(value >> index & 1)) } }
+    mutating func bits(_ value: Int, _ count: Int) {
+        for index in 0..<count { bit(UInt8(value >> index & 1)) }
+    }
     mutating func code(_ value: Int, _ count: Int) {
         for index in (0..<count).reversed() { bit(UInt8(value >> index & 1)) }
     }

@@ -33,7 +33,9 @@ struct ThreadingCorporaTests {
 
     private static func messages(_ path: String) throws -> [ParsedMessage] {
         let text = String(decoding: try InboundCorpora.bytes(path), as: UTF8.self)
-        return ("\n" + text).split(separator: "\nFrom user@domain").map { MIMEReader.read(Array("From x\($0)".utf8)) }
+        return ("\n" + text).split(separator: "\nFrom user@domain").map {
+            MIMEReader.read(Array("From x\($0)".utf8))
+        }
     }
 
     private static func permutations(_ items: [Int]) -> [[Int]] {

@@ -6,15 +6,24 @@ import Testing
 
 @Suite("threading")
 struct ThreadingTests {
-    @Test("base subjects (RFC 5256 §2.1)", arguments: [
-        ("hello", "hello", false), ("Re: hello", "hello", true), ("RE:hello", "hello", true),
-        ("re[2]: hello", "hello", true), ("Fwd: Re: hello", "hello", true), ("hello (fwd)", "hello", true),
-        ("[list] hello", "hello", false), ("[list] Re: [list] hello", "hello", true), ("Re: [list] hello (fwd) (fwd)", "hello", true),
-        ("[fwd: hello]", "hello", true), ("[Fwd: Re: hello]", "hello", true), ("Re: [fwd: [a] Re: hello]", "hello", true),
-        ("[only]", "[only]", false), ("Re: [only]", "[only]", true), ("", "", false), ("Re:", "", true), ("   a \t b  ", "a b", false),
-        ("Reply: hello", "Reply: hello", false), ("Rex: hello", "Rex: hello", false), ("AW: WG: Hallo", "Hallo", true),
-        ("回复: 你好", "你好", true), ("SV: Hej", "Hej", true), ("Re : hello", "hello", true), ("re [x]: hello", "hello", true),
-    ])
+    @Test(
+        "base subjects (RFC 5256 §2.1)",
+        arguments: [
+            ("hello", "hello", false), ("Re: hello", "hello", true), ("RE:hello", "hello", true),
+            ("re[2]: hello", "hello", true), ("Fwd: Re: hello", "hello", true),
+            ("hello (fwd)", "hello", true),
+            ("[list] hello", "hello", false), ("[list] Re: [list] hello", "hello", true),
+            ("Re: [list] hello (fwd) (fwd)", "hello", true),
+            ("[fwd: hello]", "hello", true), ("[Fwd: Re: hello]", "hello", true),
+            ("Re: [fwd: [a] Re: hello]", "hello", true),
+            ("[only]", "[only]", false), ("Re: [only]", "[only]", true), ("", "", false), ("Re:", "", true),
+            ("   a \t b  ", "a b", false),
+            ("Reply: hello", "Reply: hello", false), ("Rex: hello", "Rex: hello", false),
+            ("AW: WG: Hallo", "Hallo", true),
+            ("回复: 你好", "你好", true), ("SV: Hej", "Hej", true), ("Re : hello", "hello", true),
+            ("re [x]: hello", "hello", true),
+        ]
+    )
     func base(_ subject: String, _ base: String, _ isReply: Bool) {
         let found = Subject.base(subject)
         #expect(found.base == base)
@@ -24,10 +33,13 @@ struct ThreadingTests {
     @Test("arbitrary subjects end")
     func arbitrarySubjects() {
         var generator = SeededGenerator(seed: 5)
-        let pieces = ["Re:", "Fwd:", "[a]", "[fwd:", "]", "(fwd)", " ", "x", "[", "：", "[[", "re[1]:", "(", ":"]
+        let pieces = [
+            "Re:", "Fwd:", "[a]", "[fwd:", "]", "(fwd)", " ", "x", "[", "：", "[[", "re[1]:", "(", ":",
+        ]
         for _ in 0..<5_000 {
             let count = Int.random(in: 0...30, using: &generator)
-            let subject = (0..<count).map { _ in pieces[Int.random(in: 0..<pieces.count, using: &generator)] }.joined()
+            let subject = (0..<count).map { _ in pieces[Int.random(in: 0..<pieces.count, using: &generator)] }
+                .joined()
             let base = Subject.base(subject).base
             #expect(base.count <= subject.count)
             #expect(Subject.base(base).base == base)
@@ -35,11 +47,15 @@ struct ThreadingTests {
         _ = Subject.base(String(repeating: "Re: [x] ", count: 100_000))
     }
 
-    @Test("message ids", arguments: [
-        ("<a@b>", ["<a@b>"]), ("<a@b> <c@d>", ["<a@b>", "<c@d>"]), ("<a@b><c@d>", ["<a@b>", "<c@d>"]),
-        ("a@b", ["<a@b>"]), ("Your message of Monday <a@b>", ["<a@b>"]), ("< a @ b >", ["<a@b>"]), ("<<a@b>>", ["<a@b>"]),
-        ("<>", []), ("", []), ("<unclosed", []), ("word", []),
-    ])
+    @Test(
+        "message ids",
+        arguments: [
+            ("<a@b>", ["<a@b>"]), ("<a@b> <c@d>", ["<a@b>", "<c@d>"]), ("<a@b><c@d>", ["<a@b>", "<c@d>"]),
+            ("a@b", ["<a@b>"]), ("Your message of Monday <a@b>", ["<a@b>"]), ("< a @ b >", ["<a@b>"]),
+            ("<<a@b>>", ["<a@b>"]),
+            ("<>", []), ("", []), ("<unclosed", []), ("word", []),
+        ]
+    )
     func ids(_ text: String, _ ids: [String]) {
         #expect(MessageIDList.ids(in: Array(text.utf8)) == ids)
     }
@@ -52,9 +68,12 @@ struct ThreadingTests {
         #expect(ids.last == "<999@x>")
     }
 
-    @Test("snippets", arguments: [
-        ("", ""), ("  a \n\n b\t c ", "a b c"), ("a\u{200B}\u{AD}b", "ab"), ("\u{FEFF}\u{0}x", "x"),
-    ])
+    @Test(
+        "snippets",
+        arguments: [
+            ("", ""), ("  a \n\n b\t c ", "a b c"), ("a\u{200B}\u{AD}b", "ab"), ("\u{FEFF}\u{0}x", "x"),
+        ]
+    )
     func snippets(_ text: String, _ snippet: String) {
         #expect(Snippet.of(text) == snippet)
     }

@@ -6,12 +6,6 @@ import Testing
 
 @Suite("Backoff")
 struct BackoffTests {
-    /// Chance that always says the most, or the least.
-    private struct Fixed: RandomNumberGenerator {
-        let value: UInt64
-        func next() -> UInt64 { value }
-    }
-
     @Test(
         "the ceiling doubles with each try up to the most",
         arguments: [
@@ -21,10 +15,10 @@ struct BackoffTests {
     )
     func ceilings(attempt: Int, seconds: Double) {
         let backoff = Backoff.exponential(base: .seconds(2), max: .seconds(600))
-        var most = Fixed(value: .max)
-        var least = Fixed(value: 0)
-        #expect(abs(backoff.delay(attempt: attempt, using: &most).inSeconds - seconds) < 0.001)
-        #expect(backoff.delay(attempt: attempt, using: &least) == .zero)
+        var generator = Seeded(seed: 3)
+        let waits = (0..<1000).map { _ in backoff.delay(attempt: attempt, using: &generator).inSeconds }
+        #expect(waits.allSatisfy { $0 >= 0 && $0 <= seconds })
+        #expect((waits.max() ?? 0) > seconds * 0.98 && (waits.min() ?? seconds) < seconds * 0.02)
     }
 
     @Test("chance spreads the waits over the whole of what is allowed, and never beyond")

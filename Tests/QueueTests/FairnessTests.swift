@@ -168,9 +168,11 @@ struct FairnessTests {
         let server = try await RedisServer()
         try await ScheduleFixture.with(on: server) { fixture in
             var costs: [Int] = []
+            var rules: [String: String] = [:]
             for (lanes, jobs) in [(1, 1), (30, 500)] {
                 let org = OrgID()
-                try await fixture.schedule.configure(queue: fixture.queue, ["pause:o:\(org)": "1"])
+                rules["pause:o:\(org)"] = "1"
+                try await fixture.schedule.configure(queue: fixture.queue, rules)
                 for lane in 0..<lanes {
                     _ = try await fixture.push(Ticket.many(jobs, org, lane: "lane \(lane)"))
                 }

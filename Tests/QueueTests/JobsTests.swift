@@ -237,6 +237,36 @@ struct JobsTests {
         }
     }
 
+    @Test(
+        "dead letters run again with fresh attempts, behind fresh jobs, and never beside one with their unique key"
+    )
+    func replay() async throws {
+        try await withDatabase { database in
+            let org = OrgID()
+            func make(_ key: String?) throws -> NewJob {
+                try NewJob(org: org, queue: "q", payload: 0, attemptsMax: 1, uniqueKey: key)
+            }
+            var dead: [NewJob] = []
+            for key in [nil, nil, "twice", "twice", "taken"] {
+                let job = try make(key)
+                dead.append(job)
+                try await database.query(.worker, Jobs.insert([job]))
+                let claimed = try await database.claim([job])
+                let endings = claimed.map { Ending($0, .retry(after: .zero, error: "e")) }
+                try await database.query(.worker, Jobs.finish(endings))
+            }
+            try await database.query(.worker, Jobs.insert([try make("taken")]))
+            let one = try await database.query(.worker, Jobs.replay("q", dead[0].id))
+            #expect(try one.map { try $0("id") as JobID } == [dead[0].id])
+            let all = try await database.query(.worker, Jobs.replay("q", nil))
+            #expect(try Set(all.map { try $0("id") as JobID }) == [dead[1].id, dead[3].id])
+            #expect(try await database.query(.worker, Jobs.replay("q", nil)).isEmpty)
+            let again = try await database.claim([dead[1]])
+            #expect(again.map(\.attempt) == [1] && again.map(\.priority) == [.last])
+            #expect(again.map(\.generation) == [3])
+        }
+    }
+
     @Test("depths count by queue and state")
     func depths() async throws {
         try await withDatabase { database in

@@ -214,4 +214,66 @@ struct RecoveryTests {
             #expect(claimed.count == 21 && Set(claimed).count == 21)
         }
     }
+
+    @Test("without a schedule caps hold, of rows and by default")
+    func capsWithoutSchedule() async throws {
+        try await withDatabase { database in
+            let (org, other) = (OrgID(), OrgID())
+            let jobs = try (0..<10).map { index in
+                try NewJob(org: index < 6 ? org : other, queue: "q", lane: index < 3 ? "a" : "b", payload: 0)
+            }
+            try await database.query(.worker, Jobs.insert(jobs))
+            try await database.query(
+                .worker,
+                """
+                INSERT INTO queue_control (queue, scope, subject, concurrency_max)
+                VALUES ('q', 'org', \(other.description), 1), ('q', 'lane', 'a', 1)
+                """
+            )
+            var defaults = QueueControl.Defaults()
+            defaults.orgConcurrencyMax = 3
+            var running: [ClaimedJob] = []
+            for _ in 0..<12 {
+                let statement = Jobs.claimWithoutSchedule(
+                    queue: "q",
+                    limit: 10,
+                    worker: WorkerID(),
+                    defaults: defaults
+                )
+                running += try await database.query(.worker, statement).map(Jobs.claimed)
+            }
+            #expect(running.count { $0.org == org } == 3)
+            #expect(running.count { $0.org == other } == 1)
+            #expect(running.count { $0.lane == "a" } <= 1)
+        }
+    }
+
+    @Test(
+        "without a schedule the thousandth lane has its turn, and a long backlog costs no more than a short one"
+    )
+    func manyLanesWithoutSchedule() async throws {
+        try await withDatabase { database in
+            // Organizations of a year, one every few hours, a job each; the last has a backlog.
+            try await database.query(
+                .worker,
+                """
+                INSERT INTO jobs (org_id, id, queue, kind, lane, payload, max_attempts)
+                SELECT (lpad(to_hex(1735689600000 + least(n, 1000) * 30000000), 12, '0') || '70008000000000000000')::uuid,
+                    gen_random_uuid(), 'q', 'q', 'l', '0', 1
+                FROM generate_series(1, 21000) AS n
+                """
+            )
+            try await database.query(.owner, "ANALYZE jobs")
+            var orgs: Set<OrgID> = []
+            var calls = 0
+            while orgs.count < 1000, calls < 300 {
+                let statement = Jobs.claimWithoutSchedule(queue: "q", limit: 50, worker: WorkerID())
+                let claimed = try await database.query(.worker, statement).map(Jobs.claimed)
+                #expect(Set(claimed.map(\.org)).count == claimed.count)
+                orgs.formUnion(claimed.map(\.org))
+                calls += 1
+            }
+            #expect(orgs.count == 1000, "after \(calls) calls")
+        }
+    }
 }

@@ -45,7 +45,7 @@ package final class PostgresServer: Sendable {
 
     /// Makes and starts a server.
     ///
-    /// `settings` are lines of `postgresql.conf`.
+    /// `settings` are lines of `postgresql.conf`; with `ssl = on` it gets a certificate that it signed itself.
     package init(settings: [String] = []) throws {
         port = try Self.freePort()
         folder = "/var/tmp/commune-test-postgres-\(getpid())-\(port)"
@@ -85,6 +85,10 @@ package final class PostgresServer: Sendable {
         mkdir -m 700 "$folder"; cd "$folder"
         "$bin/initdb" -D data -U postgres -A trust -E UTF8 --locale=C -N >initdb.log 2>&1
         printf '%s\\n' "$settings" >>data/postgresql.conf
+        case $settings in *'ssl = on'*)
+            openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 2 \\
+                -keyout data/server.key -out data/server.crt >/dev/null 2>&1;;
+        esac
         "$bin/pg_ctl" -D data -w -t 60 -l log start >/dev/null
         echo ready
         while read -r order; do

@@ -2,8 +2,11 @@
 //
 // A job is claimed by one UPDATE that adds one to `gen`, and everything written for that attempt asks for that `gen`
 // again. So an attempt that was given up for dead can finish nothing, however late it comes back.
+//
+// Statements on many jobs take them in the order of their ids, so that two of them cannot wait for each other.
 
 package import Database
+import Foundation
 package import Platform
 
 /// All SQL on jobs.
@@ -22,6 +25,7 @@ package enum Jobs {
             \(jobs.map(\.runAt))::timestamptz[], \(jobs.map(\.attemptsMax))::integer[],
             \(jobs.map(\.uniqueKey))::text[]
         ) AS t (org_id, id, queue, lane, priority, payload, run_at, max_attempts, unique_key)
+        ORDER BY unique_key, id
         ON CONFLICT (org_id, queue, unique_key) WHERE unique_key IS NOT NULL AND state IN ('queued', 'running')
         DO NOTHING
         """
@@ -32,15 +36,16 @@ package enum Jobs {
     /// Rows that are no longer queued, or not due, do not come back and must not be run. Two seconds of difference
     /// between the clocks of Redis and PostgreSQL are forgiven.
     package static func claim(_ leases: [Lease], worker: WorkerID) -> Statement {
-        """
-        UPDATE jobs SET state = 'running', gen = jobs.gen + 1, attempt = attempt + 1, worker_id = \(worker),
-            started_at = now()
-        FROM unnest(\(leases.map(\.org))::uuid[], \(leases.map(\.id))::uuid[]) AS leased (org_id, id)
-        WHERE jobs.org_id = leased.org_id AND jobs.id = leased.id
-            AND jobs.state = 'queued' AND jobs.run_at <= now() + interval '2 seconds'
-        RETURNING jobs.org_id, jobs.id, queue, kind, lane, priority, payload::text AS payload, attempt, max_attempts,
-            crash_count, gen, created_at
-        """
+        let leases = leases.sorted { $0.id.uuid < $1.id.uuid }
+        return """
+            UPDATE jobs SET state = 'running', gen = jobs.gen + 1, attempt = attempt + 1, worker_id = \(worker),
+                started_at = now()
+            FROM unnest(\(leases.map(\.org))::uuid[], \(leases.map(\.id))::uuid[]) AS leased (org_id, id)
+            WHERE jobs.org_id = leased.org_id AND jobs.id = leased.id
+                AND jobs.state = 'queued' AND jobs.run_at <= now() + interval '2 seconds'
+            RETURNING jobs.org_id, jobs.id, queue, kind, lane, priority, payload::text AS payload, attempt, max_attempts,
+                crash_count, gen, created_at
+            """
     }
 
     /// Claims straight from PostgreSQL while Redis is away: one job an organization in turn, of the best priority that
@@ -141,20 +146,21 @@ package enum Jobs {
     ///
     /// Returns `org_id, id, state, gen, run_at`.
     package static func finish(_ endings: [Ending]) -> Statement {
-        """
-        UPDATE jobs SET state = e.state::job_state,
-            run_at = CASE WHEN e.state = 'queued' THEN now() + e.delay * interval '1 microsecond' ELSE run_at END,
-            attempt = attempt - CASE WHEN e.refund THEN 1 ELSE 0 END,
-            last_error = coalesce(e.error, last_error), worker_id = NULL,
-            finished_at = CASE WHEN e.state = 'queued' THEN NULL ELSE now() END
-        FROM unnest(
-            \(endings.map(\.job.org))::uuid[], \(endings.map(\.job.id))::uuid[], \(endings.map(\.job.generation))::integer[],
-            \(endings.map(\.state.rawValue))::text[], \(endings.map(\.delay.microseconds))::bigint[],
-            \(endings.map(\.refund))::boolean[], \(endings.map(\.error))::text[]
-        ) AS e (org_id, id, gen, state, delay, refund, error)
-        WHERE jobs.org_id = e.org_id AND jobs.id = e.id AND jobs.gen = e.gen AND jobs.state = 'running'
-        RETURNING jobs.org_id, jobs.id, jobs.state::text AS state, jobs.gen, jobs.run_at
-        """
+        let endings = endings.sorted { $0.job.id.uuid < $1.job.id.uuid }
+        return """
+            UPDATE jobs SET state = e.state::job_state,
+                run_at = CASE WHEN e.state = 'queued' THEN now() + e.delay * interval '1 microsecond' ELSE run_at END,
+                attempt = attempt - CASE WHEN e.refund THEN 1 ELSE 0 END,
+                last_error = coalesce(e.error, last_error), worker_id = NULL,
+                finished_at = CASE WHEN e.state = 'queued' THEN NULL ELSE now() END
+            FROM unnest(
+                \(endings.map(\.job.org))::uuid[], \(endings.map(\.job.id))::uuid[], \(endings.map(\.job.generation))::integer[],
+                \(endings.map(\.state.rawValue))::text[], \(endings.map(\.delay.microseconds))::bigint[],
+                \(endings.map(\.refund))::boolean[], \(endings.map(\.error))::text[]
+            ) AS e (org_id, id, gen, state, delay, refund, error)
+            WHERE jobs.org_id = e.org_id AND jobs.id = e.id AND jobs.gen = e.gen AND jobs.state = 'running'
+            RETURNING jobs.org_id, jobs.id, jobs.state::text AS state, jobs.gen, jobs.run_at
+            """
     }
 
     /// Takes back running jobs whose lease expired, `generation` being the ticket's, one less than the claim's.
@@ -162,18 +168,19 @@ package enum Jobs {
     /// Spared are those that a worker named in a heartbeat no older than `fresh`: it lives and was only cut off from Redis.
     /// Returns `org_id, id, state, crash_count, payload` of those that were running: queued again, or dead after too many crashes.
     package static func reap(_ expired: [ExpiredLease], sparing fresh: Duration = .zero) -> Statement {
-        """
-        UPDATE jobs SET gen = jobs.gen + 1, crash_count = crash_count + 1, worker_id = NULL,
-            state = CASE WHEN crash_count + 1 >= \(crashesMax) THEN 'dead' ELSE 'queued' END::job_state,
-            finished_at = CASE WHEN crash_count + 1 >= \(crashesMax) THEN now() END,
-            last_error = 'The worker that ran this job stopped or hung ' || crash_count + 1 || ' time(s).'
-        FROM unnest(\(expired.map(\.org))::uuid[], \(expired.map(\.id))::uuid[], \(expired.map(\.generation))::integer[])
-            AS e (org_id, id, gen)
-        WHERE jobs.org_id = e.org_id AND jobs.id = e.id AND jobs.gen = e.gen + 1 AND jobs.state = 'running'
-            AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = jobs.worker_id AND jobs.id = ANY (w.running)
-                AND w.seen_at > now() - \(fresh.microseconds) * interval '1 microsecond')
-        RETURNING jobs.org_id, jobs.id, jobs.state::text AS state, jobs.crash_count, jobs.payload::text AS payload
-        """
+        let expired = expired.sorted { $0.id.uuid < $1.id.uuid }
+        return """
+            UPDATE jobs SET gen = jobs.gen + 1, crash_count = crash_count + 1, worker_id = NULL,
+                state = CASE WHEN crash_count + 1 >= \(crashesMax) THEN 'dead' ELSE 'queued' END::job_state,
+                finished_at = CASE WHEN crash_count + 1 >= \(crashesMax) THEN now() END,
+                last_error = 'The worker that ran this job stopped or hung ' || crash_count + 1 || ' time(s).'
+            FROM unnest(\(expired.map(\.org))::uuid[], \(expired.map(\.id))::uuid[], \(expired.map(\.generation))::integer[])
+                AS e (org_id, id, gen)
+            WHERE jobs.org_id = e.org_id AND jobs.id = e.id AND jobs.gen = e.gen + 1 AND jobs.state = 'running'
+                AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = jobs.worker_id AND jobs.id = ANY (w.running)
+                    AND w.seen_at > now() - \(fresh.microseconds) * interval '1 microsecond')
+            RETURNING jobs.org_id, jobs.id, jobs.state::text AS state, jobs.crash_count, jobs.payload::text AS payload
+            """
     }
 
     /// Takes back running jobs whose worker's heartbeat is old, or does not name them, where Redis lost the lease.
@@ -313,11 +320,21 @@ package enum Jobs {
     }
 
     /// Lets one dead letter of a queue, or all, run again with fresh attempts, behind everything fresh.
+    ///
+    /// Of those with one unique key the newest runs, unless a job with that key waits or runs already.
     package static func replay(_ queue: String, _ id: JobID?) -> Statement {
         """
         UPDATE jobs SET state = 'queued', gen = gen + 1, attempt = 0, crash_count = 0, run_at = now(), finished_at = NULL,
             priority = \(Priority.last.rawValue)
-        WHERE queue = \(queue) AND state = 'dead' AND (\(id)::uuid IS NULL OR id = \(id)) RETURNING id
+        FROM (
+            SELECT org_id, id, row_number() OVER (
+                PARTITION BY org_id, coalesce(unique_key, id::text) ORDER BY finished_at DESC, id DESC) AS n
+            FROM jobs WHERE queue = \(queue) AND state = 'dead' AND (\(id)::uuid IS NULL OR id = \(id))
+        ) AS newest
+        WHERE newest.n = 1 AND jobs.org_id = newest.org_id AND jobs.id = newest.id AND jobs.state = 'dead'
+            AND NOT EXISTS (SELECT 1 FROM jobs other WHERE other.org_id = jobs.org_id AND other.queue = jobs.queue
+                AND other.unique_key = jobs.unique_key AND other.state IN ('queued', 'running'))
+        RETURNING jobs.id
         """
     }
 
@@ -339,6 +356,7 @@ package struct LaneCursor: Sendable, Equatable {
     }
 
     static let start = OrgID("00000000-0000-0000-0000-000000000000") ?? OrgID()
+    static let end = OrgID("ffffffff-ffff-ffff-ffff-ffffffffffff") ?? OrgID()
 }
 
 /// The end of one attempt, as `Jobs.finish` writes it.

@@ -1,9 +1,9 @@
-// One try to deliver a message to the recipients of one domain, from the domain's name to a fate for each recipient.
+// One try to deliver a message to the recipients of one domain: from its name to a fate for each recipient.
 //
-//   destination (route or MX) ─► turn at the site ─► kept connection, or connect ─► session ─► fates
+//   destination (route or MX) ─► turn at the site ─► kept or new connection ─► session ─► fates
 //
-// At most `addressesMax` addresses and `sessionsMax` sessions; a second session only when the first ended before it
-// offered the message, so that no recipient is asked for twice.
+// At most `addressesMax` addresses and `sessionsMax` sessions; a second session only when the first ended before
+// it offered the message, so that no recipient is asked for twice.
 
 import DNS
 import Logging

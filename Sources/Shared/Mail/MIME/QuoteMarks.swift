@@ -7,9 +7,12 @@ enum QuoteMarks {
         let first = lines[start].plain
         guard !first.isEmpty, couldBegin(first) else { return nil }
         let lower = first.lowercased()
-        let hasBeginning = beginnings.contains { lower.drop { $0 == "-" || $0 == "*" || $0 == " " }.hasPrefix($0) }
+        let hasBeginning = beginnings.contains {
+            lower.drop { $0 == "-" || $0 == "*" || $0 == " " }.hasPrefix($0)
+        }
         // Without a word that begins it, the first line must hold a date or an address itself.
-        guard hasBeginning || first.contains(where: \.isNumber) || first.contains("@") || first.contains("<") else {
+        guard hasBeginning || first.contains(where: \.isNumber) || first.contains("@") || first.contains("<")
+        else {
             return nil
         }
         var text = ""
@@ -64,11 +67,15 @@ enum QuoteMarks {
 
     private static let beginnings = Set(attributions.flatMap(\.begins)).subtracting([""])
 
-    private static func couldBegin(_ line: String) -> Bool { line.utf8.count <= attributionMax && line.first != ">" }
+    private static func couldBegin(_ line: String) -> Bool {
+        line.utf8.count <= attributionMax && line.first != ">"
+    }
 
     private static func isAttribution(_ text: String) -> Bool {
         let bare = text.drop { $0 == "-" || $0 == "*" || $0 == "_" || $0 == " " }
-        if text.hasPrefix("--"), bare.hasPrefix("on "), bare.trimmingDashes.hasSuffix(" wrote") { return true }
+        if text.hasPrefix("--"), bare.hasPrefix("on "), bare.trimmingDashes.hasSuffix(" wrote") {
+            return true
+        }
         guard text.last == ":" || text.last == "：" || text.last == ";" else { return false }
         // A moment and an address: whatever the language.
         if bare.hasSuffix(">:") || bare.hasSuffix("> :"), hasClock(bare), bare.contains("@") { return true }
@@ -79,14 +86,16 @@ enum QuoteMarks {
         }
         // "Am … schrieb … :" and "Op … schreef …:" have the verb in the middle.
         let verbs = [(" schrieb ", "am "), (" schreef ", "op "), (" skrev ", "den "), (" escribió ", "el ")]
-        return verbs.contains { bare.hasPrefix($0.1) && bare.contains($0.0) } && bare.contains(where: \.isNumber)
+        return verbs.contains { bare.hasPrefix($0.1) && bare.contains($0.0) }
+            && bare.contains(where: \.isNumber)
     }
 
     /// 14:41
     private static func hasClock(_ text: Substring) -> Bool {
         let bytes = Array(text.utf8)
         return bytes.indices.dropFirst().dropLast(2).contains {
-            bytes[$0] == ASCII.colon && bytes[$0 - 1].isDigit && bytes[$0 + 1].isDigit && bytes[$0 + 2].isDigit
+            bytes[$0] == ASCII.colon && bytes[$0 - 1].isDigit && bytes[$0 + 1].isDigit
+                && bytes[$0 + 2].isDigit
         }
     }
 
@@ -116,7 +125,8 @@ enum QuoteMarks {
     private static let headers: Set<String> = [
         "from", "sent", "to", "cc", "bcc", "subject", "date", "reply-to", "importance",
         "von", "gesendet", "an", "betreff", "datum", "kopie", "antwort an",
-        "de", "envoyé", "envoyé le", "à", "objet", "date d'envoi", "répondre à", "enviado", "enviado el", "para", "asunto",
+        "de", "envoyé", "envoyé le", "à", "objet", "date d'envoi", "répondre à", "enviado", "enviado el",
+        "para", "asunto",
         "fecha", "assunto", "data", "da", "a", "oggetto", "inviato", "inviata", "van", "verzonden", "aan",
         "onderwerp",
         "fra", "sendt", "til", "emne", "från", "skickat", "till", "ämne", "lähettäjä", "lähetetty",
@@ -144,15 +154,18 @@ enum QuoteMarks {
 
     /// First words of a device's name, in lower case.
     static let devices: Set<String> = [
-        "iphone", "ipad", "ipod", "android", "phone", "mobile", "smartphone", "handy", "blackberry", "samsung", "galaxy",
-        "huawei", "windows", "outlook", "mail", "yahoo", "gmail", "nokia", "sony", "htc", "pixel", "xiaomi", "protonmail",
+        "iphone", "ipad", "ipod", "android", "phone", "mobile", "smartphone", "handy", "blackberry",
+        "samsung", "galaxy",
+        "huawei", "windows", "outlook", "mail", "yahoo", "gmail", "nokia", "sony", "htc", "pixel", "xiaomi",
+        "protonmail",
     ]
 
     /// In lower case.
     static let deviceMarks = [
         "sent from my ", "sent from outlook", "sent from mail for ", "sent via ", "sent by ",
         "get outlook for ",
-        "envoyé de mon ", "envoyé depuis ", "envoyé à partir de ", "enviado desde mi ", "enviado do meu ", "enviado desde ",
+        "envoyé de mon ", "envoyé depuis ", "envoyé à partir de ", "enviado desde mi ", "enviado do meu ",
+        "enviado desde ",
         "gesendet von ",
         "von meinem ", "inviato da ", "verzonden vanaf ", "sendt fra min ", "skickat från min ", "lähetetty ",
         "wysłane z ", "odesláno z ", "отправлено с ", "отправлено из ", "iphoneから送信", "发自我的", "从我的",

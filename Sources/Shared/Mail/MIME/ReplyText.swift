@@ -44,7 +44,8 @@ package enum ReplyText {
         var below = lines.count { !$0.isBlank }
         for (position, line) in lines.enumerated() where !line.isBlank {
             below -= 1
-            let isMark = line.isSignatureMark || line.isDeviceLine && below <= 2 || line.isDashRule && below <= 8
+            let isMark =
+                line.isSignatureMark || line.isDeviceLine && below <= 2 || line.isDashRule && below <= 8
             if isMark { return Array(lines[..<position]) }
         }
         return lines
@@ -87,6 +88,7 @@ struct QuoteLine {
         let lower = plain.lowercased()
         guard let mark = QuoteMarks.deviceMarks.first(where: { lower.hasPrefix($0) }) else { return false }
         let words = lower.dropFirst(mark.count).split(separator: " ")
-        return words.count <= 4 || words.first.map { QuoteMarks.devices.contains($0.filter(\.isLetter)) } == true
+        return words.count <= 4
+            || words.first.map { QuoteMarks.devices.contains($0.filter(\.isLetter)) } == true
     }
 }

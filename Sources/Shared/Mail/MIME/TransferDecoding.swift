@@ -150,7 +150,8 @@ package enum TransferDecoding: Sendable, Equatable {
         var count = 0
         // Blanks at a line's end stand for zeros, and get lost on the way.
         let missing = (4 - (line.count - 1) % 4) % 4
-        for byte in Array(line.dropFirst()) + Array(repeating: ASCII.space, count: missing) where output.count < end {
+        for byte in Array(line.dropFirst()) + Array(repeating: ASCII.space, count: missing)
+        where output.count < end {
             bits = bits << 6 | UInt32((byte &- 0x20) & 0x3F)
             count += 1
             guard count == 4 else { continue }

@@ -200,7 +200,9 @@ struct BounceLetter {
         if LetterPhrases.sureCopies.contains(where: { line.contains($0) }) { return true }
         let plain = line.trimmedASCII
         guard let first = plain.first, let last = plain.last else { return false }
-        guard "-*=_#<|".contains(first) || last == ":" || last == "." && plain.count < 50 else { return false }
+        guard "-*=_#<|".contains(first) || last == ":" || last == "." && plain.count < 50 else {
+            return false
+        }
         return LetterPhrases.copies.contains { plain.contains($0) }
     }
 

@@ -34,7 +34,8 @@ struct DMARCReportReader {
         }
         let head = Array(xml.prefix(200))
         guard head.starts(with: Array("<?xml".utf8)),
-            let start = head.position(of: Array("encoding=".utf8), in: 0..<head.count), start + 10 < head.count
+            let start = head.position(of: Array("encoding=".utf8), in: 0..<head.count),
+            start + 10 < head.count
         else { return xml }
         let label = String(decoding: head[(start + 10)...].prefix { $0 != head[start + 9] }, as: UTF8.self)
         guard let charset = Charset(label: label), charset != .utf8 else { return xml }
@@ -81,7 +82,8 @@ struct DMARCReportReader {
         switch path {
         case ["record"]: record = DMARCReport.Record()
         case ["record", "row", "policy_evaluated", "reason"]: reason = DMARCReport.Reason()
-        case ["record", "auth_results", "dkim"], ["record", "auth_results", "spf"]: check = DMARCReport.Check()
+        case ["record", "auth_results", "dkim"], ["record", "auth_results", "spf"]:
+            check = DMARCReport.Check()
         default: break
         }
     }
@@ -112,7 +114,11 @@ struct DMARCReportReader {
         case "report_metadata/date_range/end": endText = text
         case "report_metadata/error": if report.errors.count < 100 { report.errors.append(text) }
         default:
-            if path.hasPrefix("policy_published/") { takePolicy(text, at: path) } else { takeRecord(text, at: path) }
+            if path.hasPrefix("policy_published/") {
+                takePolicy(text, at: path)
+            } else {
+                takeRecord(text, at: path)
+            }
         }
     }
 
@@ -144,9 +150,11 @@ struct DMARCReportReader {
         case "record/identifiers/header_from": record.headerFrom = text.asciiLowercased
         case "record/identifiers/envelope_from": record.envelopeFrom = text.asciiLowercased
         case "record/identifiers/envelope_to": record.envelopeTo = text.asciiLowercased
-        case "record/auth_results/dkim/domain", "record/auth_results/spf/domain": check.domain = text.asciiLowercased
+        case "record/auth_results/dkim/domain", "record/auth_results/spf/domain":
+            check.domain = text.asciiLowercased
         case "record/auth_results/dkim/selector", "record/auth_results/spf/scope": check.detail = text
-        case "record/auth_results/dkim/result", "record/auth_results/spf/result": check.result = text.asciiLowercased
+        case "record/auth_results/dkim/result", "record/auth_results/spf/result":
+            check.result = text.asciiLowercased
         default: break
         }
     }

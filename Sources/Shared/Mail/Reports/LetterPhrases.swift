@@ -61,13 +61,15 @@ enum LetterPhrases {
 
     /// Beginnings of lines that name somebody else than a recipient.
     static let labels = [
-        "from:", "sender:", "message-id:", "reply-to:", "in-reply-to:", "return-path:", "to:", "cc:", "errors-to:",
+        "from:", "sender:", "message-id:", "reply-to:", "in-reply-to:", "return-path:", "to:", "cc:",
+        "errors-to:",
         "for further assistance", "reporting-mta",
     ]
 
     /// Words around the address of somebody to turn to.
     static let help = [
-        "contact", "assistance", "help", "question", "administrator", "postmaster", "abuse", "support", "mailto:", "forward",
+        "contact", "assistance", "help", "question", "administrator", "postmaster", "abuse", "support",
+        "mailto:", "forward",
     ]
 
     /// Words that announce the copy wherever they stand.

@@ -52,13 +52,16 @@ enum ReportArchive {
         var position = number(file, at: directory + 16, bytes: 4)
         var chosen: Int?
         for _ in 0..<entries {
-            guard position + 46 <= file.count, number(file, at: position, bytes: 4) == 0x0201_4B50 else { break }
+            guard position + 46 <= file.count, number(file, at: position, bytes: 4) == 0x0201_4B50 else {
+                break
+            }
             let nameLength = number(file, at: position + 28, bytes: 2)
             let name = position + 46..<min(file.count, position + 46 + nameLength)
             let isXML = file[name].suffix(4).map(\.lowered) == Array(".xml".utf8)
             if chosen == nil || isXML { chosen = position }
             if isXML { break }
-            position += 46 + nameLength + number(file, at: position + 30, bytes: 2)
+            position +=
+                46 + nameLength + number(file, at: position + 30, bytes: 2)
                 + number(file, at: position + 32, bytes: 2)
         }
         guard let chosen else { throw .broken }
@@ -73,7 +76,8 @@ enum ReportArchive {
         let local = number(file, at: entry + 42, bytes: 4)
         // Encrypted files are nobody's report.
         guard flags & 1 == 0, local + 30 <= file.count else { throw .broken }
-        let start = local + 30 + number(file, at: local + 26, bytes: 2) + number(file, at: local + 28, bytes: 2)
+        let start =
+            local + 30 + number(file, at: local + 26, bytes: 2) + number(file, at: local + 28, bytes: 2)
         guard start <= file.count else { throw .broken }
         let bytes: [UInt8]
         switch method {

@@ -60,17 +60,21 @@ enum ReportedBounce {
         (
             .network,
             [
-                "host not found, try again", "host name lookup failure", "temporary failure in name", "connection timed out",
+                "host not found, try again", "host name lookup failure", "temporary failure in name",
+                "connection timed out",
                 "connection refused", "name server timeout", "lost connection",
             ]
         ),
         (
             .hostUnknown,
             [
-                "dns lookup failure", "no mx found", "invalid domain", "host unknown", "unknown host", "domain not found",
-                "domain does not exist", "domain is not reachable", "couldn't find any host", "no such domain",
+                "dns lookup failure", "no mx found", "invalid domain", "host unknown", "unknown host",
+                "domain not found",
+                "domain does not exist", "domain is not reachable", "couldn't find any host",
+                "no such domain",
                 "account or domain may not exist", "non-existent hosts", "host or domain name not found",
-                "domain name not found", "unknown domain", "couldn't find a mail exchanger", "an mx or srv record indicated",
+                "domain name not found", "unknown domain", "couldn't find a mail exchanger",
+                "an mx or srv record indicated",
                 "illegal host/domain", "unrouteable mail domain", "dns-hard", "bad domain",
                 "cannot find your domain", "delivery not possible to this domain", "not find any mx",
             ]
@@ -78,23 +82,33 @@ enum ReportedBounce {
         (
             .userUnknown,
             [
-                "recipient name is not recognized", "address rejected", "recipient address rejected.", "no such user",
+                "recipient name is not recognized", "address rejected", "recipient address rejected.",
+                "no such user",
                 "invalid final delivery userid", "account that you tried to reach",
                 "is not a known user", "unknown or illegal alias", "destination addresses were unknown",
-                "email address was not found", "wasn't found at", "not listed in", "bad address", "address does not exist",
-                "no longer at", "has left the company", "not known at", "mailbox unavailable or access denied",
-                "addressee unknown", "user is unknown", "user not known", "no account by that name", "no valid recipients",
-                "couldn't be found", "invalid or unknown", "recipnotfound", "has moved", "bad destination mailbox",
+                "email address was not found", "wasn't found at", "not listed in", "bad address",
+                "address does not exist",
+                "no longer at", "has left the company", "not known at",
+                "mailbox unavailable or access denied",
+                "addressee unknown", "user is unknown", "user not known", "no account by that name",
+                "no valid recipients",
+                "couldn't be found", "invalid or unknown", "recipnotfound", "has moved",
+                "bad destination mailbox",
             ]
         ),
         (
             .expired,
             [
-                "message expired", "delivery time expired", "retry timeout exceeded", "retry time not reached",
+                "message expired", "delivery time expired", "retry timeout exceeded",
+                "retry time not reached",
                 "has been in the queue too long", "exceeded the maximum time", "not been collected",
-                "unable to deliver this message within", "gave up trying", "in queue too long", "lifetime exceeded",
+                "unable to deliver this message within", "gave up trying", "in queue too long",
+                "lifetime exceeded",
             ]
         ),
-        (.mailboxFull, ["full", "quota", "storage", "too much data", "not enough space", "insufficient disk"]),
+        (
+            .mailboxFull,
+            ["full", "quota", "storage", "too much data", "not enough space", "insufficient disk"]
+        ),
     ]
 }

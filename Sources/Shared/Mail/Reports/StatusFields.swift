@@ -32,7 +32,8 @@ struct StatusFields {
         }
         // The right fields under a wrong type.
         let wanted = Array("final-recipient:".utf8)
-        for part in message.parts where part.content == .leaf && (part.isText || part.contentType.type == "multipart") {
+        for part in message.parts
+        where part.content == .leaf && (part.isText || part.contentType.type == "multipart") {
             let bytes = message.bytes(of: part.index)
             let head = Array(bytes.prefix(1 << 16))
             guard let hit = head.map(\.lowered).position(of: wanted, in: 0..<head.count),

@@ -114,7 +114,9 @@ struct XMLReader {
                 position += 1
                 return false
             }
-            if byte == UInt8(ascii: "/"), position + 1 < bytes.count, bytes[position + 1] == ASCII.greater, allowed {
+            if byte == UInt8(ascii: "/"), position + 1 < bytes.count, bytes[position + 1] == ASCII.greater,
+                allowed
+            {
                 position += 2
                 return true
             }
@@ -122,7 +124,9 @@ struct XMLReader {
                 guard allowed, let end = bytes.position(of: byte, from: position + 1) else { break }
                 position = end + 1
             } else {
-                guard byte.isSpace || allowed && (Self.isNameByte(byte) || byte == ASCII.equals) else { break }
+                guard byte.isSpace || allowed && (Self.isNameByte(byte) || byte == ASCII.equals) else {
+                    break
+                }
                 position += 1
             }
         }
@@ -130,21 +134,28 @@ struct XMLReader {
     }
 
     private static func isNameByte(_ byte: UInt8) -> Bool {
-        byte.isLetter || byte.isDigit || byte >= 0x80 || byte == ASCII.colon || byte == ASCII.dash || byte == ASCII.dot
+        byte.isLetter || byte.isDigit || byte >= 0x80 || byte == ASCII.colon || byte == ASCII.dash
+            || byte == ASCII.dot
             || byte == ASCII.underscore
     }
 
     /// The five entities of XML 1.0 §4.6 and character references.
     private static func unescape(_ bytes: [UInt8], _ range: Range<Int>) throws(XMLFault) -> String {
         let mark = UInt8(ascii: "&")
-        guard bytes.position(of: mark, in: range) != nil else { return String(decoding: bytes[range], as: UTF8.self) }
+        guard bytes.position(of: mark, in: range) != nil else {
+            return String(decoding: bytes[range], as: UTF8.self)
+        }
         var output = ""
         var run = range.lowerBound
         while let start = bytes.position(of: mark, in: run..<range.upperBound) {
             output += String(decoding: bytes[run..<start], as: UTF8.self)
             let limit = start..<min(range.upperBound, start + 12)
-            guard let end = bytes.position(of: ASCII.semicolon, in: limit) else { throw .malformed(offset: start) }
-            output.unicodeScalars.append(try scalar(String(decoding: bytes[(start + 1)..<end], as: UTF8.self)))
+            guard let end = bytes.position(of: ASCII.semicolon, in: limit) else {
+                throw .malformed(offset: start)
+            }
+            output.unicodeScalars.append(
+                try scalar(String(decoding: bytes[(start + 1)..<end], as: UTF8.self))
+            )
             run = end + 1
         }
         return output + String(decoding: bytes[run..<range.upperBound], as: UTF8.self)
