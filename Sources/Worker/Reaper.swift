@@ -28,7 +28,8 @@ struct Reaper: Sendable {
         let (_, expired) = try await schedule.reap(queue: work.queue, limit: Self.limit, length: leaseLength)
         guard !expired.isEmpty else { return }
         try await database.transaction(.worker) { transaction in
-            try await bury(try await transaction.query(Jobs.reap(expired, sparing: freshHeartbeat)), transaction)
+            let reaped = try await transaction.query(Jobs.reap(expired, sparing: freshHeartbeat))
+            try await bury(reaped, transaction)
         }
         // As the rows stand now, whoever changed them: waiting ones run again, the others are forgotten.
         let rows = try await database.query(.worker, Jobs.tickets(of: expired.map { ($0.org, $0.id) }))

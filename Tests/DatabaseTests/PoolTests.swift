@@ -69,7 +69,7 @@ struct PoolTests {
     func exhausted() async throws {
         try await withDatabase({
             $0.connectionsMax = 2
-            $0.acquireTimeout = .milliseconds(300)
+            $0.acquireTimeout = .seconds(1)
         }) { database in
             try await database.transaction(.owner) { one in
                 try await one.query("SELECT 1")
@@ -81,7 +81,7 @@ struct PoolTests {
                     #expect(
                         error
                             == .unavailable(
-                                "No database connection became free within 0.3 s: 2 of 2 are in use and 1 calls wait."
+                                "No database connection became free within 1.0 s: 2 of 2 are in use and 1 calls wait."
                             )
                     )
                     #expect(took < .seconds(3))

@@ -139,9 +139,8 @@ struct LineDecoderTests {
 
     @Test("a chunk full of carriage returns takes linear time")
     func manyCarriages() {
-        let clock = ContinuousClock()
         let data = [UInt8](repeating: 0x0D, count: 1 << 20) + Array("\r\n.\r\n".utf8)
-        let elapsed = clock.measure {
+        let elapsed = ThreadTime.of {
             #expect(Self.outcome(of: data, pieces: [data.count]).ends.map(\.fault) == [.bareCarriageReturn])
         }
         #expect(elapsed < .seconds(5))

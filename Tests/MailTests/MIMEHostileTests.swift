@@ -20,11 +20,10 @@ struct MIMEHostileTests {
             "sisimai", "php-bounce-handler", "stalwart-mail-parser", "chasquid", "dkimpy",
             "postalsys-mailauth",
         ]
-        let clock = ContinuousClock()
         var count = 0
         for path in folders.flatMap({ InboundCorpora.files($0) }) {
             let raw = try InboundCorpora.bytes(path)
-            let elapsed = clock.measure { _ = MIMEReader.read(raw).extractedText }
+            let elapsed = ThreadTime.of { _ = MIMEReader.read(raw).extractedText }
             #expect(elapsed < .seconds(1), "\(path)")
             count += 1
         }
@@ -90,12 +89,11 @@ struct MIMEHostileTests {
 
     @Test("time grows with size, not faster", arguments: Bomb.all)
     func linear(_ bomb: Bomb) {
-        let clock = ContinuousClock()
         let small = bomb.make(20_000)
         let large = bomb.make(160_000)
         _ = MIMEReader.read(small)
-        let base = clock.measure { Self.readEverything(small) }
-        let grown = clock.measure { Self.readEverything(large) }
+        let base = ThreadTime.of { Self.readEverything(small) }
+        let grown = ThreadTime.of { Self.readEverything(large) }
         // Eight times the size; quadratic would be sixty-four. Small times are noise.
         #expect(grown < base * 30 + .milliseconds(500), "\(base) and \(grown)")
     }

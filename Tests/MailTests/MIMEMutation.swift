@@ -1,5 +1,22 @@
 // Seeded randomness for tests that feed parsers with damaged input: the same run every time.
 
+import Glibc
+
+/// Time that this thread has spent on a processor: other tests and other processes do not count.
+enum ThreadTime {
+    static func of(_ work: () throws -> Void) rethrows -> Duration {
+        let start = now
+        try work()
+        return now - start
+    }
+
+    private static var now: Duration {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
+    }
+}
+
 /// SplitMix64.
 struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64

@@ -94,8 +94,8 @@ struct ScheduleFixture: Sendable {
         try await schedule.push(tickets, queue: queue)
     }
 
-    func lease(_ limit: Int = 100) async throws -> [Lease] {
-        try await schedule.lease(queue: queue, limit: limit, length: .seconds(30)).leases
+    func lease(_ limit: Int = 100, _ length: Duration = .seconds(30)) async throws -> [Lease] {
+        try await schedule.lease(queue: queue, limit: limit, length: length).leases
     }
 
     func settle(_ leases: [Lease], _ settlement: Settlement = .done) async throws -> [Bool] {

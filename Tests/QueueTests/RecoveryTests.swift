@@ -258,7 +258,7 @@ struct RecoveryTests {
                 .worker,
                 """
                 INSERT INTO jobs (org_id, id, queue, kind, lane, payload, max_attempts)
-                SELECT (lpad(to_hex(1735689600000 + least(n, 1000) * 30000000), 12, '0') || '70008000000000000000')::uuid,
+                SELECT (lpad(to_hex(1735689600000 + least(n, 1000) * 30000000::bigint), 12, '0') || '70008000000000000000')::uuid,
                     gen_random_uuid(), 'q', 'q', 'l', '0', 1
                 FROM generate_series(1, 21000) AS n
                 """

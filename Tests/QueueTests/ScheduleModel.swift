@@ -12,6 +12,8 @@ struct ScheduleModel {
 
     struct Row {
         let ticket: Ticket
+        /// In the order of their making, so that the same seed takes the same steps.
+        let number: Int
         var state = RowState.queued
         var generation = 0
         var due: Timestamp?
@@ -28,6 +30,9 @@ struct ScheduleModel {
     struct Violation: Error, CustomStringConvertible {
         let description: String
     }
+
+    /// None expires but by the test's hand.
+    static let leaseLength: Duration = .seconds(3600)
 
     let fixture: ScheduleFixture
     var generator: Seeded
@@ -47,9 +52,8 @@ struct ScheduleModel {
         generator = Seeded(seed: seed)
     }
 
-    // Sorted, so that the same seed takes the same steps; ids are made in order.
     func all(_ wanted: (Place) -> Bool) -> [JobID] {
-        known.filter { wanted($0.value) }.keys.sorted { $0.description < $1.description }
+        known.filter { wanted($0.value) }.keys.sorted { rows[$0]?.number ?? 0 < rows[$1]?.number ?? 0 }
     }
 
     mutating func some(_ ids: [JobID], atMost: Int) -> [JobID] {
@@ -100,7 +104,7 @@ extension ScheduleModel {
             let priority = Priority(rawValue: Int.random(in: 0...2, using: &generator)) ?? .normal
             let name = lane.isEmpty ? org.description : "\(org)-\(lane)"
             let ticket = Ticket.new(org, lane: name, count > 8 ? .last : priority, due: count > 8 ? nil : due)
-            rows[ticket.id] = Row(ticket: ticket, due: ticket.due)
+            rows[ticket.id] = Row(ticket: ticket, number: rows.count, due: ticket.due)
             tickets.append(ticket)
         }
         try await push(tickets)
@@ -108,17 +112,20 @@ extension ScheduleModel {
 
     mutating func push(_ tickets: [Ticket]) async throws {
         let results = try await fixture.push(tickets)
+        var windows: [String: Int] = [:]
+        for ticket in known.keys.compactMap({ rows[$0]?.ticket }) {
+            windows["\(ticket.lane) \(ticket.priority)", default: 0] += 1
+        }
         for (ticket, result) in zip(tickets, results) {
             switch result {
             case .known: try require(known[ticket.id] != nil, "\(ticket.id) was said to be known")
             case .taken:
                 try require(known[ticket.id] == nil, "\(ticket.id) was taken twice")
                 known[ticket.id] = (ticket.due ?? .now) > .now ? .delayed : .ready
+                windows["\(ticket.lane) \(ticket.priority)", default: 0] += 1
             case .refused:
                 try require(known[ticket.id] == nil, "\(ticket.id) was refused and known")
-                let inLane = known.keys.count {
-                    rows[$0]?.ticket.lane == ticket.lane && rows[$0]?.ticket.priority == ticket.priority
-                }
+                let inLane = windows["\(ticket.lane) \(ticket.priority)"] ?? 0
                 let isFar = ticket.due.map { $0 > .now + .seconds(50) } ?? false
                 try require(isFar || inLane >= 50, "\(ticket.id) was refused by a window of \(inLane)")
             }
@@ -128,7 +135,7 @@ extension ScheduleModel {
     /// The feeder's sweep over all that wait.
     mutating func feed() async throws {
         let waiting = rows.values.filter { $0.state == .queued && ($0.due ?? .now) < .now + .seconds(59) }
-            .map(\.current).sorted { $0.id.description < $1.id.description }
+            .sorted { $0.number < $1.number }.map(\.current)
         for start in stride(from: 0, to: waiting.count, by: 500) {
             try await push(Array(waiting[start..<min(start + 500, waiting.count)]))
         }
@@ -136,7 +143,10 @@ extension ScheduleModel {
 
     @discardableResult
     mutating func lease(_ limit: Int? = nil) async throws -> Int {
-        let leases = try await fixture.lease(limit ?? Int.random(in: 1...20, using: &generator))
+        let leases = try await fixture.lease(
+            limit ?? Int.random(in: 1...20, using: &generator),
+            Self.leaseLength
+        )
         var stale: [Lease] = []
         for lease in leases {
             let place = known[lease.id]
@@ -239,7 +249,7 @@ extension ScheduleModel {
             queue: fixture.queue
         )
         try require(!settled.contains(true), "an old token settled")
-        let kept = try await fixture.schedule.extend(late, queue: fixture.queue, length: .seconds(30))
+        let kept = try await fixture.schedule.extend(late, queue: fixture.queue, length: Self.leaseLength)
         try require(!kept.contains(.kept), "an old token renewed")
     }
 
@@ -253,7 +263,7 @@ extension ScheduleModel {
             items.append((id, token))
             known[id] = .leased(token: token, isExpired: false)
         }
-        let kept = try await fixture.schedule.extend(items, queue: fixture.queue, length: .seconds(30))
+        let kept = try await fixture.schedule.extend(items, queue: fixture.queue, length: Self.leaseLength)
         try require(kept.allSatisfy { $0 == .kept }, "a rightful renewal was refused")
     }
 
@@ -268,7 +278,11 @@ extension ScheduleModel {
     }
 
     mutating func reap() async throws {
-        let expired = try await fixture.schedule.reap(queue: fixture.queue, limit: 8, length: .seconds(30)).1
+        let expired = try await fixture.schedule.reap(
+            queue: fixture.queue,
+            limit: 8,
+            length: Self.leaseLength
+        ).1
         let expected = known.values.count { if case .leased(_, true) = $0 { true } else { false } }
         try require(
             expired.count == min(8, expected),
@@ -359,7 +373,7 @@ extension ScheduleModel {
             let kept = try await fixture.schedule.extend(
                 [(id, token)],
                 queue: fixture.queue,
-                length: .seconds(30)
+                length: Self.leaseLength
             )
             try require(kept == [.kept], "a heartbeat did not mend the lease")
             known[id] = .leased(token: token, isExpired: false)
@@ -397,7 +411,7 @@ extension ScheduleModel {
             )
             adopted.append((job, "adopted \(id) \(row.generation) \(ended)"))
         }
-        try await fixture.schedule.adopt(adopted, queue: fixture.queue, length: .seconds(30))
+        try await fixture.schedule.adopt(adopted, queue: fixture.queue, length: Self.leaseLength)
         for (job, token) in adopted { known[job.id] = .leased(token: token, isExpired: false) }
         try await feed()
     }

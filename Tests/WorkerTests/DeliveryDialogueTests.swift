@@ -23,7 +23,11 @@ struct DeliveryDialogueTests {
         let clock = ManualClock()
         let peer = try await SMTPPeer(dialogue.parts, clock: clock, message: dialogue.message)
         var settings = Settings([
-            "COMMUNE_SMTP_ROUTES": "*=" + dialogue.route.replacing("HOST", with: "127.0.0.1:\(peer.port)")
+            "COMMUNE_SMTP_ROUTES": "*="
+                + dialogue.route.replacing("HOST", with: "127.0.0.1:PORT").replacing(
+                    "PORT",
+                    with: "\(peer.port)"
+                )
         ])
         var configuration = Delivery.Configuration(reading: &settings)
         #expect(settings.faults.isEmpty)

@@ -3,7 +3,7 @@
 //   # why this dialogue is here
 //   to: a@example.test b@example.test      the recipients of each try (default a@example.test)
 //   from: a@example.test                   empty for <>
-//   route: smtps://…@HOST?tls=…            HOST stands for the peer (default HOST alone)
+//   route: smtps://…@HOST?tls=…            HOST or PORT stand for the peer's (default: HOST)
 //   message: dots | 8bit | OCTETS    (default: a short one)
 //   utf8: yes                              the header needs SMTPUTF8
 //   trust: yes                             tls=require trusts the peer's certificate

@@ -226,7 +226,9 @@ extension Owner {
             let answer = perform(act, on: open, lease)
             guard open.isLost else { return answer }
             drop(&connection)
-            // Nothing had been done before and nothing is committed yet: begin again elsewhere.
+            // Nothing had been done before and nothing is committed yet: begin again elsewhere. Of a script we
+            // do not know what it says.
+            if case .script = act { return answer }
             guard isFirst, case .failure(.unavailable) = answer else { return answer }
             let again = perform(act, on: try self.open(&connection, pool, for: nil), lease)
             if let second = connection, second.isLost { drop(&connection) }

@@ -258,7 +258,10 @@ extension Pool {
                 waiters = Self.takeCloseWaiters(&state, evenIfOpen: true)
             }
             callsWaiting.record(state.waiting.count)
-            return (!(state.isClosing && state.owners.isEmpty && state.closeWaiters.isEmpty), sentence)
+            return (
+                !(state.isClosing && state.owners.isEmpty && state.waiting.isEmpty
+                    && state.closeWaiters.isEmpty), sentence
+            )
         }
         for waiter in waiters { waiter.resume() }
         for owner in ready { owner.bell.ring() }

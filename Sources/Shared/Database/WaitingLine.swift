@@ -2,7 +2,8 @@
 
 /// A queue of requests that is cheap at both ends.
 struct WaitingLine {
-    private var requests: [Request] = []
+    /// Emptied places are nil, so that what has been served is not kept in memory.
+    private var requests: [Request?] = []
     private var head = 0
 
     var count: Int { requests.count - head }
@@ -16,6 +17,7 @@ struct WaitingLine {
     mutating func removeFirst() -> Request? {
         guard head < requests.count else { return nil }
         let request = requests[head]
+        requests[head] = nil
         head += 1
         if head == requests.count {
             requests.removeAll(keepingCapacity: true)
@@ -29,7 +31,7 @@ struct WaitingLine {
 
     /// Takes out what has waited too long, and forgets what nobody waits for any more.
     mutating func removeLate(_ now: ContinuousClock.Instant) -> [Request] {
-        let standing = requests[head...].filter(\.isWaiting)
+        let standing = requests[head...].compactMap(\.self).filter(\.isWaiting)
         head = 0
         requests = standing.filter { $0.deadline > now }
         return standing.filter { $0.deadline <= now }

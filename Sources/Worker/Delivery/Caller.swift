@@ -1,4 +1,4 @@
-// Calling a site: its addresses in order, a connection to the first that answers, a session, at need a second one.
+// Calling a site: its addresses in order, a connection to the first that answers, a session, perhaps a second.
 
 import DNS
 import Mail
@@ -64,8 +64,7 @@ struct Caller: Sendable {
 
     func call(
         _ site: Site,
-        _ transaction: ClientSession.Transaction,
-        _ onFinalDot: (@Sendable () -> Void)?,
+        _ offer: Offer,
         _ record: DeliveryRecord
     ) async -> Outcome {
         var progress = Progress(record: record)
@@ -79,8 +78,9 @@ struct Caller: Sendable {
                     progress.sessions < configuration.sessionsMax
                 else { return unanswered(progress, site) }
                 if Task.isCancelled { return cancelled(progress) }
+                if clock.now >= offer.dotBy { return unanswered(progress, site) }
                 let place = Place(site: site, host: host, address: address, port: port, timeout: timeout)
-                if let outcome = await talk(at: place, transaction, onFinalDot, &progress) { return outcome }
+                if let outcome = await talk(at: place, offer, &progress) { return outcome }
             }
         }
         return unanswered(progress, site)
@@ -150,8 +150,7 @@ struct Caller: Sendable {
     /// Nil when another address should be tried.
     private func talk(
         at place: Place,
-        _ transaction: ClientSession.Transaction,
-        _ onFinalDot: (@Sendable () -> Void)?,
+        _ offer: Offer,
         _ progress: inout Progress
     ) async -> Outcome? {
         progress.addresses += 1
@@ -172,12 +171,12 @@ struct Caller: Sendable {
             Metric.connected.increment()
             progress.sessions += 1
             progress.record.note("Connected to \(place.description)")
-            let result = await connection.deliver(transaction, onFinalDot: onFinalDot)
+            let result = await connection.deliver(offer)
             guard let failure = result.failure, failure.precedesTransaction, !result.wasCancelled else {
                 return .answered(connection, result, progress.record)
             }
             note(failure, result, connection, &progress)
-            // No clear text in a session after a failed handshake; a new one may be had where TLS was a bonus.
+            // RFC 7435: no clear text in a session after a failed handshake, but in a new one where TLS is a bonus.
             guard failure.stage == .tlsHandshake, usesTLS, policy(of: place.site) == .opportunistic,
                 !startsEncrypted(place.site)
             else { return nil }

@@ -16,6 +16,8 @@ struct Delivery: Sendable {
     private let destinations: Destinations
     private let sites: Sites
     private let caller: Caller
+    private let clock: any DeliveryClock
+    private let beforeDot: Duration
     private let logger: Logger
 
     init(
@@ -28,12 +30,14 @@ struct Delivery: Sendable {
         destinations = Destinations(configuration.routes, resolver: resolver)
         sites = Sites(limits: configuration.sites, clock: clock, group: eventLoopGroup)
         caller = Caller(configuration, resolver: resolver, group: eventLoopGroup, sites: sites, clock: clock)
+        self.clock = clock
+        beforeDot = configuration.beforeDot
         self.logger = logger
     }
 
     /// Tries once: an outcome for each recipient, in their order, whatever happens.
     ///
-    /// `onFinalDot` is called just before the end of the message is written; from there the remote may have it.
+    /// `onFinalDot` is called just before the message's end is written; from there the remote may have it.
     /// Cancelled before, the try ends at once; after, it waits for the answer.
     func attempt(
         _ parcel: Parcel,
@@ -50,7 +54,9 @@ struct Delivery: Sendable {
         case .site(let found): site = found
         }
         switch await sites.turn(at: site) {
-        case .granted(let turn): return await deliver(transaction, turn, onFinalDot)
+        case .granted(let turn):
+            let dotBy = clock.now + beforeDot
+            return await deliver(Offer(transaction: transaction, dotBy: dotBy, onFinalDot: onFinalDot), turn)
         case .busy:
             return paced("The site is busy with other messages", retryAfter: .seconds(10), count)
         case .resting(let time):
@@ -72,18 +78,14 @@ struct Delivery: Sendable {
         return Array(repeating: outcome, count: count)
     }
 
-    private func deliver(
-        _ transaction: ClientSession.Transaction,
-        _ turn: Sites.Turn,
-        _ onFinalDot: (@Sendable () -> Void)?
-    ) async -> [RecipientOutcome] {
+    private func deliver(_ offer: Offer, _ turn: Sites.Turn) async -> [RecipientOutcome] {
         var record = DeliveryRecord()
         if let kept = turn.kept {
-            let result = await kept.deliver(transaction, onFinalDot: onFinalDot)
+            let result = await kept.deliver(offer)
             guard result.isStale else { return settle(turn, kept, result, record) }
             record.note("A kept connection to \(kept.host) had ended; a new one is made")
         }
-        let call = await caller.call(turn.site, transaction, onFinalDot, record)
+        let call = await caller.call(turn.site, offer, record)
         switch call {
         case .answered(let connection, let result, let record):
             return settle(turn, connection, result, record)
@@ -97,7 +99,7 @@ struct Delivery: Sendable {
                     metadata: ["site": "\(turn.site.name)"]
                 )
             }
-            return Array(repeating: outcome, count: transaction.recipients.count)
+            return Array(repeating: outcome, count: offer.transaction.recipients.count)
         }
     }
 

@@ -18,6 +18,10 @@ extension Delivery {
         /// COMMUNE_SMTP_CA_FILE: certificates that `tls=require` trusts in place of the system's.
         var certificatesFile: String?
         var timeouts = ClientSession.Timeouts()
+        /// How long a try may take up to its final dot, whatever each reply may take.
+        ///
+        /// With ten minutes for the answer to the dot it ends before a job's deadline of twenty.
+        var beforeDot = Duration.seconds(540)
         var connectTimeout = Duration.seconds(10)
         /// The same when several addresses can be tried.
         var connectTimeoutOfSeveral = Duration.seconds(5)
@@ -29,8 +33,8 @@ extension Delivery {
 
         init() {}
 
-        /// Reads the variables named above and `COMMUNE_DELIVERY_SITE_MAX`, the most sessions that one MX site gets from
-        /// this process.
+        /// Reads the variables named above and `COMMUNE_DELIVERY_SITE_MAX`, the most sessions that one MX site
+        /// gets from this process.
         init(reading settings: inout Settings) {
             routes = Routes(reading: "COMMUNE_SMTP_ROUTES", of: &settings)
             if let name = settings.text("COMMUNE_MAIL_HOST") {

@@ -23,7 +23,7 @@ struct RecipientOutcome: Sendable {
     var remoteMX: String?
     /// `TLSv1.3`; nil when the session was in clear text.
     var tls: String?
-    /// The try ended on our side before the site was asked: its turn did not come, it rests, or the worker stops.
+    /// The try ended on our side: its turn did not come, the site rests, or the worker stops.
     ///
     /// It costs no attempt.
     var isPaced = false

@@ -1,4 +1,4 @@
-// One connection to a server: the side that every thread may use. Its twin on the event loop is `SMTPHandler`.
+// One connection to a server: the side for every thread. Its twin on the event loop is `SMTPHandler`.
 
 import Mail
 import NIOCore
@@ -27,14 +27,21 @@ struct TransactionResult: Sendable {
     }
 }
 
+/// One message on its way, the same for each connection that it is offered over.
+struct Offer: Sendable {
+    let transaction: ClientSession.Transaction
+    /// The final dot must be written by then.
+    let dotBy: NIODeadline
+    /// Called on the event loop just before the final dot is written.
+    let onFinalDot: (@Sendable () -> Void)?
+}
+
 /// A connection and its session; whoever took it from its site uses it alone.
 final class SMTPConnection: Sendable {
     /// One transaction with what belongs to it.
     struct Order: Sendable {
         let serial: UInt64
-        let transaction: ClientSession.Transaction
-        /// Called on the event loop just before the final dot is written.
-        let onFinalDot: (@Sendable () -> Void)?
+        let offer: Offer
         let complete: @Sendable (TransactionResult) -> Void
     }
 
@@ -62,14 +69,11 @@ final class SMTPConnection: Sendable {
     /// Sends one message.
     ///
     /// Cancelled before the final dot, it ends the connection; past the dot it waits for the answer.
-    func deliver(
-        _ transaction: ClientSession.Transaction,
-        onFinalDot: (@Sendable () -> Void)?
-    ) async -> TransactionResult {
+    func deliver(_ offer: Offer) async -> TransactionResult {
         let serial = Self.serials.add(1, ordering: .relaxed).newValue
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let order = Order(serial: serial, transaction: transaction, onFinalDot: onFinalDot) {
+                let order = Order(serial: serial, offer: offer) {
                     continuation.resume(returning: $0)
                 }
                 loop.execute { self.handler.value.deliver(order) }

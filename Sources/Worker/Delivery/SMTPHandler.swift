@@ -71,7 +71,7 @@ final class SMTPHandler: ChannelInboundHandler {
     // MARK: From other threads
 
     func deliver(_ order: SMTPConnection.Order) {
-        let attempts = [Attempt?](repeating: nil, count: order.transaction.recipients.count)
+        let attempts = [Attempt?](repeating: nil, count: order.offer.transaction.recipients.count)
         exchange = Exchange(order: order, attempts: attempts)
         transactions += 1
         if cancelledSerial == order.serial {
@@ -79,7 +79,7 @@ final class SMTPHandler: ChannelInboundHandler {
             complete()
             return
         }
-        let actions = session.deliver(order.transaction)
+        let actions = session.deliver(order.offer.transaction)
         // Handed in early, it waits for the session to be ready: the server gets no more time for that.
         if !actions.isEmpty { perform(actions) }
     }
@@ -254,7 +254,7 @@ final class SMTPHandler: ChannelInboundHandler {
         context?.flush()
         if closes {
             end()
-            // What was flushed is with the kernel; a peer that does not read must not keep the connection open.
+            // What was flushed is with the kernel; a peer that does not read must not keep us here.
             closeChannel()
         }
         if exchange?.isDone == true { complete() }
@@ -327,7 +327,7 @@ final class SMTPHandler: ChannelInboundHandler {
 
     private func passFinalDot() {
         exchange?.isPastDot = true
-        exchange?.order.onFinalDot?()
+        exchange?.order.offer.onFinalDot?()
     }
 
     // MARK: TLS
@@ -350,7 +350,7 @@ final class SMTPHandler: ChannelInboundHandler {
         }
     }
 
-    // Some names of hosts (with an underscore, say) are none for TLS; without verification the name is but a hint.
+    // Some names of hosts (with an underscore, say) are none for TLS; unverified, the name is but a hint.
     private func makeTLSHandler(_ tls: NIOSSLContext) throws -> NIOSSLClientHandler {
         do {
             return try NIOSSLClientHandler(context: tls, serverHostname: plan.tlsName)
@@ -382,12 +382,21 @@ final class SMTPHandler: ChannelInboundHandler {
         return session.isIdle && exchange == nil || exchange?.isDone == true ? plan.idle : nil
     }
 
+    // What the reply may take, and what is left of the try.
     private func setDeadline() {
-        alarm?.set(session.isClosed ? nil : timeout)
+        var time = session.isClosed ? nil : timeout
+        if let exchange, !exchange.isPastDot, !exchange.isDone {
+            time = time.map { min($0, plan.clock.now.distance(to: exchange.order.offer.dotBy)) }
+        }
+        alarm?.set(time)
     }
 
     private func expired() {
-        if isHandshaking {
+        if let exchange, !exchange.isPastDot, plan.clock.now >= exchange.order.offer.dotBy {
+            perform(
+                lost { session.connectionLost("The server took too long in all", finalDotWritten: false) }
+            )
+        } else if isHandshaking {
             perform(session.tlsFailed("timed out"))
         } else if outgoing != nil {
             let reason = "The server stopped reading the message"

@@ -99,7 +99,7 @@ extension ParameterizedValue {
         return Charset.decode(bytes, label: label, fallback: fallback).filter { $0 != "\0" }
     }
 
-    /// charset'language'text
+    // charset'language'text
     private static func charset(of value: ArraySlice<UInt8>) -> (String, ArraySlice<UInt8>)? {
         let quote = UInt8(ascii: "'")
         guard let first = value.firstIndex(of: quote),

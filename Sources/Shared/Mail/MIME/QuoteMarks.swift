@@ -90,7 +90,7 @@ enum QuoteMarks {
             && bare.contains(where: \.isNumber)
     }
 
-    /// 14:41
+    // As in 14:41.
     private static func hasClock(_ text: Substring) -> Bool {
         let bytes = Array(text.utf8)
         return bytes.indices.dropFirst().dropLast(2).contains {

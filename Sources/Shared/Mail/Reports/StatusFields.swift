@@ -111,7 +111,7 @@ struct StatusFields {
         }
     }
 
-    /// `rfc822; a@example.com`
+    /// The address behind `rfc822;`.
     private static func address(_ field: HeaderField) -> String {
         let text = typed(field)
         guard let address = AddressList.parse(Array(text.utf8)).flattened.first?.address else { return text }

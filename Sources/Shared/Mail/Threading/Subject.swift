@@ -79,7 +79,7 @@ package enum Subject {
         return rest
     }
 
-    /// subj-blob = "[" *BLOBCHAR "]" *WSP
+    // subj-blob = "[" *BLOBCHAR "]" *WSP
     private static func dropOneBlob(_ text: Substring) -> Substring? {
         guard text.first == "[", let close = text.firstIndex(of: "]") else { return nil }
         let inner = text[text.index(after: text.startIndex)..<close]
