@@ -143,7 +143,7 @@ private final class PgBouncer: Sendable {
         set -e
         umask 077; folder=$(mktemp -d /var/tmp/commune-test-pgbouncer-XXXXXX)
         trap 'kill -KILL $child 2>/dev/null; rm -rf "$folder"' EXIT
-        printf '%s' "$1" >"$folder/pgbouncer.ini"; printf '"postgres" ""\\n' >"$folder/users"
+        printf '%s' "$1" >"$folder/pgbouncer.ini"; printf '"%s" "%s"\\n' "$2" "$3" >"$folder/users"
         cd "$folder"; /usr/sbin/pgbouncer -q pgbouncer.ini & child=$!
         read -r _ || true
         """
@@ -165,7 +165,9 @@ private final class PgBouncer: Sendable {
 
             """
         process = Process()
-        let command = ["/bin/sh", "-c", Self.script, "pgbouncer", settings]
+        // The server may ask for a password; PgBouncer itself asks for none.
+        let (user, password) = (server.user ?? "postgres", server.password ?? "")
+        let command = ["/bin/sh", "-c", Self.script, "pgbouncer", settings, user, password]
         let arguments = getuid() == 0 ? ["/usr/sbin/runuser", "-u", "postgres", "--"] + command : command
         process.executableURL = URL(fileURLWithPath: arguments[0])
         process.arguments = Array(arguments.dropFirst())

@@ -366,7 +366,7 @@ private struct PeerInput {
     }
 }
 
-/// A certificate for `mail.example.test` and 127.0.0.1, made afresh for each run.
+/// A certificate for `localhost` and for no address, made afresh for each run.
 struct TestCertificates: Sendable {
     let server: NIOSSLContext
     /// What a client has to trust.
@@ -386,7 +386,7 @@ struct TestCertificates: Sendable {
         openssl.arguments = [
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
             "2",
-            "-subj", "/CN=mail.example.test", "-addext", "subjectAltName=DNS:mail.example.test,IP:127.0.0.1",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
             "-keyout", key, "-out", certificate,
         ]
         openssl.standardError = FileHandle.nullDevice

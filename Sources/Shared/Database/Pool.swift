@@ -250,7 +250,7 @@ extension Pool {
         let (keeps, sentence) = state.withLock { state in
             let sentence = exhausted(state)
             late = state.waiting.removeLate(now)
-            lateConnecting = state.connecting.filter { $0.deadline <= now }
+            lateConnecting = state.connecting.filter { $0.isWaiting && $0.deadline <= now }
             // After an outage idle owners stand beside a line that the connected ones left behind.
             let connectedOnly = state.outage.map { $0.until > now } ?? false
             while let owner = Self.assignFirst(&state, connectedOnly: connectedOnly) { ready.append(owner) }
