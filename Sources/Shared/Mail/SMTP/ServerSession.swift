@@ -4,7 +4,7 @@
 /// The server's half of an SMTP (RFC 5321) or LMTP (RFC 2033) conversation.
 ///
 /// Feed every command line to `received`; answer `.checkRecipient` with `recipientChecked`, `.startTLS` with
-/// `tlsStarted` or `tlsFailed`, `.readData` with `dataEnded` and `.accept` with `dataAccepted` or `dataRefused`.
+/// `tlsStarted` (or close), `.readData` with `dataEnded` and `.accept` with `dataAccepted` or `dataRefused`.
 package struct ServerSession: Sendable {
     /// Which protocol the port speaks.
     package enum Dialect: Sendable, Equatable { case smtp, lmtp }
