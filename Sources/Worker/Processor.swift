@@ -180,8 +180,19 @@ final class Processor: Service {
             metadata: ["job.id": "\(job.id)", "attempt": "\(job.attempt)", "error": "\(error)"]
         )
         guard ending.state == .dead else { return Completion(outcome: outcome) }
-        let effects = try? await work.burial(payload: job.payload, org: job.org, reason: ending.error ?? "")
-        return Completion(outcome: outcome, effects: .statements(effects ?? []))
+        do {
+            let effects = try await work.burial(
+                payload: job.payload,
+                org: job.org,
+                reason: ending.error ?? ""
+            )
+            return Completion(outcome: outcome, effects: .statements(effects))
+        } catch {
+            // Dead without its effects would leave recipients waiting for ever: the end is tried again.
+            return Completion(
+                outcome: .snooze(after: .seconds(60), reason: "Its end could not be written: \(error)")
+            )
+        }
     }
 
     /// Shutdown: what ends within the grace ends; the rest is handed back, but for attempts that may have had their

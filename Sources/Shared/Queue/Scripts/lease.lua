@@ -66,15 +66,15 @@ end
 
 -- The next lane has its turn, and the next organization after as many as its weight.
 local function turn(org, lanes)
-  local O = P .. 'o:' .. org
+  local O, weight = P .. 'o:' .. org, rule('o:' .. org).weight
   call('LMOVE', lanes, lanes, 'LEFT', 'RIGHT')
-  local left = (tonumber(call('HGET', O, 'k')) or rule('o:' .. org).weight) - 1
-  if left > 0 then
-    call('HSET', O, 'k', left)
-  else
+  if weight > 1 then
+    -- Never more than its weight, should that have become less in the middle of a turn.
+    local left = math.min(tonumber(call('HGET', O, 'k')) or weight, weight) - 1
+    if left > 0 then return call('HSET', O, 'k', left) end
     call('HDEL', O, 'k')
-    call('LMOVE', P .. 'ring', P .. 'ring', 'LEFT', 'RIGHT')
   end
+  call('LMOVE', P .. 'ring', P .. 'ring', 'LEFT', 'RIGHT')
 end
 
 promote()
@@ -92,15 +92,10 @@ for _ = 1, most * 3 + 1000 do
   if not org then break end
   local lanes = P .. 'lanes:' .. org
   local lane = call('LINDEX', lanes, 0)
-  local R = lane and P .. 'r:' .. lane .. ':'
   if not lane then
     call('LPOP', P .. 'ring')
     call('HSET', P .. 'o:' .. org, 's', '')
     forget_org(org)
-  elseif call('EXISTS', R .. '0', R .. '1', R .. '2') == 0 then
-    call('LPOP', lanes)
-    call('HSET', P .. 'l:' .. lane, 's', '')
-    forget_lane(lane)
   else
     -- Both are asked before either gives a token, so that none is spent for nothing.
     local held, back, of_org = gate('o:' .. org)
@@ -112,15 +107,22 @@ for _ = 1, most * 3 + 1000 do
       if held then
         hold(lanes, 'l:' .. lane, held, back)
       else
+        local R = P .. 'r:' .. lane .. ':'
         local job = call('LPOP', R .. '0') or call('LPOP', R .. '1') or call('LPOP', R .. '2')
-        local generation = lease(job, lane, org, token, expiry)
+        local generation = job and lease(job, lane, org, token, expiry)
         if generation then
           take('o:' .. org, of_org)
           take('l:' .. lane, of_lane)
           leased = leased + 1
           for _, value in ipairs({ job, org, lane, generation }) do out[#out + 1] = value end
         end
-        turn(org, lanes)
+        if job then
+          turn(org, lanes)
+        else
+          call('LPOP', lanes)
+          call('HSET', P .. 'l:' .. lane, 's', '')
+          forget_lane(lane)
+        end
       end
     end
   end

@@ -17,11 +17,11 @@ for i = 1, #ARGV, 5 do
     local lane, org, priority = v[2], v[3], v[4]
     local due = tonumber(ARGV[i + 4])
     call('ZREM', P .. 'lease', job)
-    call('HDEL', J, 't')
     local running = left_running(lane, org)
     if verb == 'done' or due > now + HORIZON then
       forget(job, lane, org, priority)
     else
+      call('HDEL', J, 't')
       call('HSET', J, 'g', ARGV[i + 3])
       place(job, lane, org, priority, due, verb == 'back')
     end
