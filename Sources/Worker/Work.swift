@@ -57,8 +57,5 @@ final class Progress: Sendable {
     /// At shutdown such an attempt is left to its lease.
     func passPointOfNoReturn() { irrevocable.store(true, ordering: .releasing) }
 
-    /// The remote side has refused or answered; the attempt is in our hands again.
-    func returnFromPoint() { irrevocable.store(false, ordering: .releasing) }
-
     var isIrrevocable: Bool { irrevocable.load(ordering: .acquiring) }
 }
