@@ -84,6 +84,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
@@ -104,10 +106,18 @@ let package = Package(
             ["Database", "Queue", "Mail", "Blobs", "Platform", crypto, log],
             resources: [.embedInCode("Migrations")]
         ),
+        shared(
+            "APIReference",
+            [.product(name: "Yams", package: "Yams"), .product(name: "Mustache", package: "swift-mustache")],
+            resources: [
+                .embedInCode("openapi.yaml"), .embedInCode("page.mustache"), .embedInCode("field.mustache"),
+            ]
+        ),
         program(
             "API",
             [
-                "Store", "Queue", "Database", "Redis", "Mail", "Platform", hummingbird, httpTypes, lifecycle,
+                "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "Platform", hummingbird,
+                httpTypes, lifecycle,
                 signals,
                 nio, log, metrics,
             ]
@@ -145,7 +155,9 @@ let package = Package(
         tests(
             "APITests",
             [
-                "API", "Store", "Queue", "Database", "Redis", "Mail", "Platform", "TestSupport", hummingbird,
+                "API", "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "Platform",
+                "TestSupport",
+                hummingbird,
                 .product(name: "HummingbirdTesting", package: "hummingbird"), httpTypes, nio, log,
             ]
         ),

@@ -12,6 +12,8 @@ import Platform
 let routeTable: [Route] = [
     Route(.get, "/healthz", .open, Health.live),
     Route(.get, "/readyz", .open, Health.ready),
+    Route(.get, "/openapi.json", .open, ReferenceRoutes.document),
+    Route(.get, "/docs", .open, ReferenceRoutes.page),
 
     Route(.get, "/v1/inboxes", .scope("inboxes:read"), InboxRoutes.list),
     Route(.post, "/v1/inboxes", .scope("inboxes:write"), InboxRoutes.create),

@@ -62,18 +62,24 @@ struct Call: Sendable {
 struct Answer: Sendable {
     let status: HTTPResponse.Status
     let body: Data
-    var headers: HTTPFields = [:]
+    var headers: HTTPFields
 
     /// An answer in JSON.
     init(_ status: HTTPResponse.Status = .ok, _ body: some Encodable) throws {
         self.status = status
         self.body = try JSONEncoder.api.encode(body)
+        headers = [.contentType: "application/json; charset=utf-8"]
+    }
+
+    /// A 200 of any type.
+    init(contentType: String, _ body: Data) {
+        status = .ok
+        self.body = body
+        headers = [.contentType: contentType]
     }
 
     func response() -> Response {
-        var headers = headers
-        headers[.contentType] = "application/json; charset=utf-8"
-        return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: body)))
+        Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: body)))
     }
 }
 

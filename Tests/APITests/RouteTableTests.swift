@@ -201,7 +201,11 @@ struct RouteTableTests {
         let names = routeTable.map { "\($0.method) \($0.path)" }
         #expect(Set(names).count == names.count)
         for route in keyed { #expect(route.path.hasPrefix("/v1/"), "\(route.path)") }
-        #expect(routeTable.filter { $0.access == .open }.map(\.path) == ["/healthz", "/readyz"])
+        #expect(
+            routeTable.filter { $0.access == .open }.map(\.path) == [
+                "/healthz", "/readyz", "/openapi.json", "/docs",
+            ]
+        )
         for route in routeTable { #expect(route.bodyMax <= 40 << 20) }
     }
 }
