@@ -1,0 +1,139 @@
+"""The published SDK and command line work against this server as they are published."""
+
+import pytest
+from commune.exceptions import AuthenticationError, NotFoundError, ValidationError
+
+from platform_under_test import DOMAIN
+from polling import eventually
+from published_clients import SDK, CommandLine
+
+
+@pytest.fixture(scope="module")
+def running(installation):
+    """All programs, mail between our own inboxes included."""
+    installation.routes = f"{DOMAIN}=127.0.0.1:{installation.smtp_port},{installation.routes}"
+    installation.start_api()
+    installation.start_inbound()
+    installation.start_worker()
+    return installation
+
+
+@pytest.fixture(scope="module")
+def sdk(running):
+    sdk = SDK(running)
+    yield sdk
+    sdk.close()
+
+
+@pytest.fixture(scope="module")
+def cli(running):
+    return CommandLine(running)
+
+
+def conversation(client, name):
+    """Two inboxes and a message between them: (sender, receiver, the receiver's thread)."""
+    sender = client.inboxes.create(local_part=f"{name}-sender")
+    receiver = client.inboxes.create(local_part=f"{name}-receiver", name="The Receiver")
+    sent = client.messages.send(to=receiver.address, subject="Hello", text="It works.", inbox_id=sender.id)
+    assert sent.id == sent.message_id and sent.status == "queued"
+    threads = eventually(
+        lambda: client.threads.list(inbox_id=receiver.id).data, 20, lambda: "the mail to arrive"
+    )
+    return sender, receiver, threads[0]
+
+
+def test_sdk_inboxes(sdk):
+    made = sdk.client.inboxes.create(local_part="support", name="Support")
+    assert made.address == f"support@{DOMAIN}"
+    assert made.display_name == "Support"
+    assert made.domain_name == DOMAIN
+    listed = {inbox.id: inbox for inbox in sdk.client.inboxes.list()}
+    assert listed[made.id].local_part == "support"
+    assert listed[made.id].created_at
+
+
+def test_sdk_conversation(sdk):
+    client = sdk.client
+    sender, receiver, thread = conversation(client, "sync")
+    assert thread.subject == "Hello"
+    assert thread.last_direction == "inbound"
+    assert thread.message_count == 1
+    (message,) = client.threads.messages(thread.thread_id)
+    assert message.content.strip() == "It works."
+    assert message.metadata.inbox_id == receiver.id
+    answer = client.messages.send(
+        to=sender.address, subject="Re: Hello", text="It does.", inbox_id=receiver.id, thread_id=thread.thread_id
+    )
+    assert answer.thread_id == thread.thread_id
+    # The answer comes home to the thread that it answers.
+    (home,) = client.threads.list(inbox_id=sender.id).data
+    eventually(
+        lambda: [m.direction for m in client.threads.messages(home.thread_id)] == ["outbound", "inbound"],
+        20,
+        lambda: "the answer in the sender's thread",
+    )
+    by_sender = client.messages.list(sender=sender.address, inbox_id=receiver.id)
+    assert [m.message_id for m in by_sender] == [message.message_id]
+
+
+def test_sdk_pages(sdk):
+    client = sdk.client
+    inbox = client.inboxes.create(local_part="pages")
+    for number in range(7):
+        client.messages.send(to="pages@elsewhere.test", subject=f"{number}", text="x", inbox_id=inbox.id)
+    seen, cursor = [], None
+    while True:
+        page = client.threads.list(inbox_id=inbox.id, limit=3, cursor=cursor)
+        seen += [thread.subject for thread in page.data]
+        if not page.has_more:
+            break
+        cursor = page.next_cursor
+    assert seen == ["6", "5", "4", "3", "2", "1", "0"]
+    oldest = client.messages.list(inbox_id=inbox.id, limit=2, order="asc")
+    assert [m.metadata.subject for m in oldest] == ["0", "1"]
+
+
+def test_sdk_errors(running, sdk):
+    with pytest.raises(NotFoundError):
+        sdk.client.threads.messages("thread_00000000-0000-0000-0000-000000000000")
+    with pytest.raises(ValidationError, match="subject"):
+        sdk.client.messages.send(to="a@b.test", subject="x" * 501, text="x", inbox_id="none")
+    stranger = SDK(running, key="comm_" + "0" * 64)
+    with pytest.raises(AuthenticationError):
+        stranger.client.inboxes.list()
+    stranger.close()
+
+
+def test_async_sdk(sdk):
+    async def body(client):
+        inbox = await client.inboxes.create(local_part="async")
+        sent = await client.messages.send(to="a@elsewhere.test", subject="Async", text="x", inbox_id=inbox.id)
+        threads = await client.threads.list(inbox_id=inbox.id)
+        messages = await client.threads.messages(sent.thread_id)
+        return inbox, sent, threads.data, messages, await client.messages.list(inbox_id=inbox.id)
+
+    inbox, sent, threads, messages, listed = sdk.async_calls(body)
+    assert [t.thread_id for t in threads] == [sent.thread_id]
+    assert [m.message_id for m in messages] == [sent.id] == [m.message_id for m in listed]
+    assert messages[0].metadata.inbox_id == inbox.id
+
+
+def test_command_line_mail(cli):
+    inbox = cli.json("inboxes", "create", "--local-part", "cli")["data"]
+    assert inbox["address"] == f"cli@{DOMAIN}"
+    assert inbox["id"] in [one["id"] for one in cli.json("inboxes", "list")["data"]]
+    assert cli.json("inboxes", "get", inbox["id"])["data"]["localPart"] == "cli"
+    sent = cli.json(
+        "messages", "send", "--to", "a@elsewhere.test", "--subject", "Hi", "--text", "x", "--inbox-id", inbox["id"]
+    )["data"]
+    threads = cli.json("threads", "list", "--inbox-id", inbox["id"])["data"]
+    assert [t["thread_id"] for t in threads] == [sent["thread_id"]]
+    assert len(cli.json("threads", "messages", sent["thread_id"])["data"]) == 1
+    assert len(cli.json("messages", "list", "--inbox-id", inbox["id"])["data"]) == 1
+
+
+def test_command_line_out_of_scope(cli):
+    for arguments in [("credits", "balance"), ("phone-numbers", "list"), ("threads", "contacts")]:
+        result = cli.run(*arguments)
+        assert result.returncode != 0
+        assert "no such route" in (result.stdout + result.stderr).lower()
