@@ -86,6 +86,7 @@ struct WorkerConfiguration {
     let leaseLength: Duration
     let scanInterval: Duration
     let rowInterval: Duration
+    let grace: Duration
 
     init?(reading settings: inout Settings) {
         let database = Database.Configuration(reading: &settings)
@@ -96,6 +97,7 @@ struct WorkerConfiguration {
         leaseLength = settings.seconds("COMMUNE_LEASE_SECONDS", in: 1...600, default: .seconds(30))
         scanInterval = settings.seconds("COMMUNE_REAP_INTERVAL_SECONDS", in: 0.1...60, default: .seconds(5))
         rowInterval = settings.seconds("COMMUNE_HEARTBEAT_SECONDS", in: 0.1...60, default: .seconds(5))
+        grace = settings.seconds("COMMUNE_GRACE_SECONDS", in: 0...3600, default: .seconds(30))
         guard let redis, let secrets else { return nil }
         self.database = database
         self.redis = redis

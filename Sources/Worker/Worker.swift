@@ -48,6 +48,7 @@ struct Worker {
         var settings = Processor.Settings()
         settings.concurrency = concurrency
         settings.leaseLength = configuration.leaseLength
+        settings.grace = configuration.grace
         let processors = works.map { work in
             Processor(
                 work,

@@ -26,12 +26,14 @@ from processes import Process, RedisServer, answers, free_port
 from smtp_sink import SMTPSink
 
 DOMAIN = "agents.interop.test"
-QUEUES = ("send", "process-inbound")
 SHORT_TIMES = {
     "COMMUNE_LEASE_SECONDS": "2",
     "COMMUNE_REAP_INTERVAL_SECONDS": "0.5",
     "COMMUNE_HEARTBEAT_SECONDS": "0.5",
 }
+LEASE_SECONDS = float(SHORT_TIMES["COMMUNE_LEASE_SECONDS"])
+#: Whether the full lengths were asked for (`scripts/test --long`).
+IS_LONG = os.environ.get("COMMUNE_TEST_LONG") == "1"
 #: The environment of a program without the settings of the machine or of whoever runs the tests.
 BARE_ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
 
@@ -111,6 +113,8 @@ class Platform:
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="commune-interop-", dir="/var/tmp"))
         self.processes = []
+        #: Ids of the messages whose sending was answered with 200 in this test.
+        self.accepted = []
         self.database = None
         self.redis_server = None
         self.sink = SMTPSink()
@@ -146,7 +150,8 @@ class Platform:
         if not self.redis_server.process.is_running:
             self.redis_server.start()
         self.redis.flushall()
-        self.database.query("TRUNCATE jobs, workers, chores")
+        self.database.query("TRUNCATE jobs, workers, chores, queue_control")
+        self.accepted.clear()
         self.sink.reset()
 
     def logs(self):
@@ -197,6 +202,11 @@ class Platform:
         """What `commune` printed."""
         return self.run(*command).stdout.strip()
 
+    def depth(self, queue):
+        """What `commune queues status` says of a queue."""
+        lines = json.loads(self.commune("queues", "status", "--json"))
+        return next(line for line in lines if line["queue"] == queue)
+
     def organization(self, name):
         """A new organization; its admin key."""
         self.commune("orgs", "create", name, "--quiet")
@@ -214,10 +224,10 @@ class Platform:
         self.processes.append(process)
         return process
 
-    def start_api(self, **changes):
-        """Starts the API and waits until it serves."""
-        api = self.start("api", **changes)
-        api.await_ready(lambda: self.status("/readyz") == 200)
+    def start_api(self, port=None, **changes):
+        """Starts the API, on a port of its own if it is another copy, and waits until it serves."""
+        api = self.start("api", PORT=str(port or self.api_port), **changes)
+        api.await_ready(lambda: self.status("/readyz", port) == 200)
         return api
 
     def start_inbound(self, **changes):
@@ -228,19 +238,25 @@ class Platform:
 
     def start_worker(self, *arguments, **changes):
         """Starts a worker and waits until its heartbeat is in the database."""
-        before = len(self.database.query("SELECT id FROM workers"))
-        worker = self.start("worker", *arguments, **changes)
-        worker.await_ready(lambda: len(self.database.query("SELECT id FROM workers")) > before)
-        return worker
+        return self.start_workers(1, *arguments, **changes)[0]
+
+    def start_workers(self, count, *arguments, **changes):
+        """Starts several workers and waits until all their heartbeats are in the database."""
+        workers = [self.start("worker", *arguments, **changes) for _ in range(count)]
+        for worker in workers:
+            worker.await_ready(
+                lambda: self.database.query("SELECT id FROM workers WHERE process = %s", worker.process_id)
+            )
+        return workers
 
     # The API ----------------------------------------------------------------------------------------------------
 
     _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def call(self, method, path, body=None, key=None, timeout=15):
+    def call(self, method, path, body=None, key=None, timeout=15, port=None):
         """One request; an answer of any status. Raises OSError when none came."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.api_port}{path}",
+            f"http://127.0.0.1:{port or self.api_port}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {key or self.key}", "Content-Type": "application/json"},
@@ -265,11 +281,12 @@ class Platform:
         assert answer.status == 201, answer.body
         return answer.data
 
-    def send(self, inbox, to, key=None, **fields):
+    def send(self, inbox, to, key=None, port=None, **fields):
         """Sends a message; what the API answered with 200."""
         message = {"inboxId": inbox["id"], "to": to, "subject": "Interop", "text": "Hello.", **fields}
-        answer = self.call("POST", "/v1/messages/send", message, key=key)
+        answer = self.call("POST", "/v1/messages/send", message, key=key, port=port)
         assert answer.status == 200, f"{answer.status} {answer.body}"
+        self.accepted.append(answer.data["id"].removeprefix("msg_"))
         return answer.data
 
     def send_to_each(self, inbox, addresses):
@@ -306,9 +323,9 @@ class Platform:
             for call in calls:
                 call.result()
 
-    def status(self, path):
+    def status(self, path, port=None):
         try:
-            return self.call("GET", path, timeout=5).status
+            return self.call("GET", path, timeout=5, port=port).status
         except OSError:
             return None
 
@@ -323,6 +340,11 @@ class Platform:
         now = seconds * 1000 + microseconds / 1000
         leases = client.zrange(f"commune:{{{queue}.0}}:lease", 0, -1, withscores=True)
         return [(expiry - now) / 1000 for _, expiry in leases]
+
+    def scheduled(self, queue):
+        """The counts that Redis keeps of a queue: (ready, delayed, leased)."""
+        counts = self.redis.hgetall(f"commune:{{{queue}.0}}:n")
+        return tuple(int(counts.get(name, 0)) for name in ("ready", "delayed", "leased"))
 
     # What must hold ---------------------------------------------------------------------------------------------
 
@@ -357,18 +379,21 @@ class Platform:
         if sum(row["n"] for row in jobs) != expecting_jobs:
             found += [f"{row['n']} jobs {row['state']} in {row['queue']}" for row in jobs]
         client = self.redis
-        for queue in QUEUES:
-            prefix = f"commune:{{{queue}.0}}:"
-            found += [f"{prefix}n {k}={v}" for k, v in client.hgetall(f"{prefix}n").items() if v != "0"]
-            for key in client.scan_iter(match=f"{prefix}*", count=10_000):
-                if key.removeprefix(prefix) not in ("epoch", "n", "cfg"):
-                    found.append(f"key {key}: {_content(client, key)}")
+        # Sources/Shared/Queue/Scripts/prelude.lua has the keys; these three stay while a schedule stands.
+        for key in client.scan_iter(match="commune:{*}:*", count=10_000):
+            name = key.rpartition("}:")[2]
+            if name == "n":
+                found += [f"{key} {k}={v}" for k, v in client.hgetall(key).items() if v != "0"]
+            elif name not in ("epoch", "cfg"):
+                found.append(f"key {key}: {_content(client, key)}")
         return found
 
-    def assert_settled(self, within=15):
+    def assert_settled(self, within=15, expecting_jobs=0):
         """All jobs have ended, the schedule's counts are back at zero, and no key is left behind."""
         eventually(
-            lambda: not self.leftovers(), within, lambda: "settled:\n" + "\n".join(self.leftovers()[:20])
+            lambda: not self.leftovers(expecting_jobs),
+            within,
+            lambda: "settled:\n" + "\n".join(self.leftovers(expecting_jobs)[:20]),
         )
 
 

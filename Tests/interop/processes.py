@@ -44,6 +44,11 @@ class Process:
     def is_running(self):
         return self._process.poll() is None
 
+    @property
+    def process_id(self):
+        # setpriv becomes the program, so this is the program's own.
+        return self._process.pid
+
     def signal(self, number):
         if self.is_running:
             os.kill(self._process.pid, number)

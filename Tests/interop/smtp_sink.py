@@ -35,11 +35,17 @@ class SMTPSink:
 
     def __init__(self):
         self.deliveries: list[Delivery] = []
+        #: Addresses that a RCPT came for.
+        self.asked: set[str] = set()
         #: address -> replies to its RCPT, one a try; then 250.
         self.recipient_replies: dict[str, list[str]] = {}
         #: address -> replies to the final dot of a message for it, one a try; then 250.
         #: "drop" closes the connection in place of an answer.
         self.final_replies: dict[str, list[str]] = {}
+        #: Addresses whose RCPT is not answered while they are in here.
+        self.silent_at_recipient: set[str] = set()
+        #: Addresses for whom a final dot is not answered while they are in here.
+        self.silent_at_final_dot: set[str] = set()
         #: Seconds between the final dot and its answer.
         self.delay = 0.0
         self.port = None
@@ -97,6 +103,9 @@ class SMTPSink:
         self.deliveries.clear()
         self.recipient_replies.clear()
         self.final_replies.clear()
+        self.silent_at_recipient.clear()
+        self.silent_at_final_dot.clear()
+        self.asked.clear()
         self.delay = 0.0
 
     # The server -------------------------------------------------------------------------------------------------
@@ -155,6 +164,8 @@ class SMTPSink:
                 await say("250 2.1.0 OK")
             elif verb == b"RCPT":
                 address = ADDRESS.search(text)[1]
+                self.asked.add(address)
+                await self._end_of_silence(self.silent_at_recipient, [address])
                 reply = self._next(self.recipient_replies, [address])
                 if reply.startswith("2"):
                     recipients.append(address)
@@ -180,12 +191,18 @@ class SMTPSink:
             await asyncio.sleep(self.delay)
         if self._answers is not None:
             await self._answers.acquire()
+        await self._end_of_silence(self.silent_at_final_dot, delivery.recipients)
         reply = self._next(self.final_replies, delivery.recipients)
         if reply == "drop":
             return False
         await say(reply)
         delivery.is_accepted = reply.startswith("2")
         return True
+
+    @staticmethod
+    async def _end_of_silence(silent, addresses):
+        while silent.intersection(addresses):
+            await asyncio.sleep(0.02)  # tests change the set from their own thread
 
     @staticmethod
     def _next(replies, addresses):

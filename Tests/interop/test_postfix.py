@@ -10,6 +10,7 @@ import dkim
 import pytest
 
 from platform_under_test import DOMAIN
+from polling import eventually
 from postfix_server import PostfixServer
 
 POSTFIX_DOMAIN = "postfix.test"
@@ -141,9 +142,10 @@ def test_blind_copies_stay_blind(sending, postfix):
         sending.inbox(), f"Zoë Öpen <{to}>", cc=[cc], bcc=[bcc], reply_to="Elsewhere <else@where.test>"
     )
     sending.await_delivered([to, cc, bcc])
-    # The three are of one domain: one transaction, and Postfix stores a copy for each.
-    copies = [m for m in postfix.stored() if sent["smtp_message_id"].encode() in m]
-    assert len(copies) == 3
+    # The three are of one domain: one transaction, and Postfix, once it has answered, stores a copy for each.
+    identifier = sent["smtp_message_id"].encode()
+    eventually(lambda: sum(identifier in m for m in postfix.stored()) == 3, 20, "three copies stored")
+    copies = [m for m in postfix.stored() if identifier in m]
     ours = ("return-path", "x-original-to", "delivered-to", "received")
     for copy in copies:
         message = BytesParser(policy=policy.default).parsebytes(copy)

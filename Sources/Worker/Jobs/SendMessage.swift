@@ -55,8 +55,10 @@ struct SendMessage: Work {
     }
 
     func burial(payload: String, org: OrgID, reason: String) async throws -> [Statement] {
-        let payload = try payload.decoded(as: SendPayload.self)
-        guard let message = try await store.outboundMessage(payload, org: org) else { return [] }
+        // Where it cannot be read nobody knows whose end this is; the dead letter says so.
+        guard let payload = try? payload.decoded(as: SendPayload.self),
+            let message = try await store.outboundMessage(payload, org: org)
+        else { return [] }
         return message.recordingFailure(fail(message.recipients.filter(\.state.isOpen), reason))
     }
 
@@ -113,7 +115,10 @@ struct SendMessage: Work {
         _ outcomes: [(recipient: Recipient, outcome: RecipientOutcome)]
     ) -> Completion {
         if outcomes.allSatisfy(\.outcome.isPaced) {
-            let wait = outcomes.compactMap(\.outcome.retryAfter).max() ?? .seconds(5)
+            // Without a time to wait for, it is this worker that stops: another one may take the job at once.
+            guard let wait = outcomes.compactMap(\.outcome.retryAfter).max() else {
+                return Completion(outcome: .released)
+            }
             return Completion(outcome: .snooze(after: wait, reason: outcomes.first?.outcome.detail ?? ""))
         }
         // After the last attempt nothing would end these recipients' waiting any more.
