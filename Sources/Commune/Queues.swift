@@ -10,7 +10,10 @@ struct Queues: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "The job queues.",
         discussion: "Example: commune queues status",
-        subcommands: [QueueStatus.self, QueuePause.self, QueueResume.self, QueueDrain.self, DeadLetters.self]
+        subcommands: [
+            QueueStatus.self, QueuePause.self, QueueResume.self, QueueDrain.self, DeadLetters.self,
+            QueueProbe.self,
+        ]
     )
 
     /// A queue's name, checked.

@@ -35,7 +35,7 @@ struct WorkerProgram: AsyncParsableCommand {
         guard (1...10_000).contains(concurrency) else {
             throw ValidationError("--concurrency must be from 1 to 10000.")
         }
-        for name in chosenQueues where !QueueName.all.contains(name) {
+        for name in chosenQueues where !QueueName.all.contains(name) && name != QueueName.probe {
             throw ValidationError(
                 "Unknown queue \(name). Queues are: \(QueueName.all.joined(separator: ", "))."
             )

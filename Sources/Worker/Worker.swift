@@ -36,6 +36,7 @@ struct Worker {
         let works: [any Work] = [
             SendMessage(store: store, signers: SignerCache(store), delivery: delivery, logger: logger),
             ProcessInbound(store: store, resolver: resolver),
+            Probe(),
         ].filter { queues.contains($0.queue) }
 
         let id = WorkerID()

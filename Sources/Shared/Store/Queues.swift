@@ -8,7 +8,10 @@ package enum QueueName {
     package static let send = "send"
     package static let processInbound = "process-inbound"
 
-    /// Every queue that has a worker.
+    /// Jobs that do nothing, for `commune queues probe`; served only by workers that are told to by name.
+    package static let probe = "probe"
+
+    /// Every queue that the platform's own work goes through.
     package static let all = [send, processInbound]
 }
 
@@ -21,6 +24,15 @@ package struct SendPayload: Codable, Sendable {
 /// `process-inbound`: one received mail, to be read and put into its inboxes.
 package struct ProcessInboundPayload: Codable, Sendable {
     package let mail: ReceivedMailID
+}
+
+/// `probe`: no work at all.
+package struct ProbePayload: Codable, Sendable {
+    /// Whether the job's row shall tell when the attempt began.
+    package let keepsStart: Bool
+
+    /// Describes an empty job.
+    package init(keepsStart: Bool) { self.keepsStart = keepsStart }
 }
 
 extension QueueControl.Defaults {
