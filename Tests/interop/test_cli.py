@@ -1,5 +1,6 @@
 """The operator's command, as an operator types it."""
 
+import json
 import os
 import re
 import subprocess
@@ -119,3 +120,22 @@ def test_queues_status(platform):
     queues = {line[0]: dict(zip(header, line)) for line in lines}
     assert [queues["send"][name] for name in ("READY", "DELAYED", "RUNNING", "DEAD")] == ["2", "0", "0", "0"]
     assert queues["process-inbound"]["READY"] == "0"
+
+
+def test_queues_probe(platform):
+    """`queues probe` runs its jobs where a worker serves them, tells what they took, and leaves none behind."""
+    platform.start_worker("--queues", "send,probe")
+    rate = json.loads(platform.commune("queues", "probe", "--jobs", "2000", "--held", "--json"))
+    assert rate["jobs"] == 2000 and rate["seconds"] > 0 and rate["per_second"] > 0
+    pickup = json.loads(platform.commune("queues", "probe", "--jobs", "5", "--one-at-a-time", "--json"))
+    assert pickup["jobs"] == 5 and 0 <= pickup["p50"] <= pickup["p99"] <= pickup["max"]
+    assert platform.database.query("SELECT 1 FROM jobs") == []
+
+
+def test_queues_probe_without_worker(platform):
+    """`queues probe` says that nobody serves its queue instead of waiting; a worker must be told to by name."""
+    platform.start_worker()
+    result = platform.run("queues", "probe", check=False)
+    assert result.returncode not in (0, 78)
+    assert "commune-worker --queues" in result.stderr
+    assert platform.database.query("SELECT 1 FROM jobs") == []

@@ -79,7 +79,8 @@ extension Store {
             .worker,
             [
                 """
-                SELECT m.inbox_id, m.domain_id, m.rfc_message_id, m.subject, m.created_at, b.composition, b.content_html
+                SELECT m.inbox_id, m.domain_id, m.rfc_message_id, m.subject, m.created_at, b.composition,
+                    b.content, b.content_html
                 FROM messages m JOIN message_bodies b ON b.org_id = m.org_id AND b.message_id = m.id
                 WHERE m.org_id = \(org) AND m.id = \(payload.message)
                 """,
@@ -91,6 +92,9 @@ extension Store {
             ]
         )
         guard let row = results[0].first else { return nil }
+        var composition = try row.json("composition", as: Composition.self)
+        // What was given as text, or made of the HTML when it was accepted.
+        if composition.text == nil { composition.text = try row("content") }
         return OutboundMessage(
             id: payload.message,
             org: org,
@@ -98,7 +102,7 @@ extension Store {
             domain: try row("domain_id"),
             rfcMessageID: try row("rfc_message_id"),
             subject: try row("subject"),
-            composition: try row.json("composition", as: Composition.self),
+            composition: composition,
             html: try row("content_html"),
             createdAt: try row("created_at"),
             recipients: try results[1].map { row in

@@ -15,6 +15,18 @@ enum MessageReferences {
         """
     }
 
+    /// Notes one Message-ID each of messages that we write.
+    static func insert(_ messages: [(id: String, inbox: InboxID, thread: ThreadID)], org: OrgID) -> Statement
+    {
+        """
+        INSERT INTO message_references (org_id, rfc_id_digest, inbox_id, thread_id)
+        SELECT \(org), digest, inbox_id, thread_id
+        FROM unnest(\(messages.map { digest($0.id) })::bytea[], \(messages.map(\.inbox))::uuid[],
+            \(messages.map(\.thread))::uuid[]) AS m (digest, inbox_id, thread_id)
+        ON CONFLICT (org_id, rfc_id_digest, inbox_id) DO NOTHING
+        """
+    }
+
     /// The threads of an inbox that these Message-IDs belong to, in the order of the ids given.
     static func threads(of ids: [String], inbox: InboxID, org: OrgID) -> Statement {
         """
@@ -37,10 +49,10 @@ enum MessageReferences {
 
     private static func digests(_ ids: [String]) -> [[UInt8]] {
         var seen: Set<String> = []
-        return ids.filter { seen.insert($0).inserted }.map {
-            Array(SHA256.hash(data: Data($0.utf8)).prefix(16))
-        }
+        return ids.filter { seen.insert($0).inserted }.map(digest)
     }
+
+    private static func digest(_ id: String) -> [UInt8] { Array(SHA256.hash(data: Data(id.utf8)).prefix(16)) }
 
     private static func lockKey(_ id: String, _ org: OrgID) -> Int64 {
         SHA256.hash(data: Data("\(org)\(id)".utf8)).prefix(8).reduce(0) { $0 << 8 | Int64($1) }

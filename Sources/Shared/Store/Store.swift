@@ -9,12 +9,15 @@ package struct Store: Sendable {
     package let database: Database
     package let secrets: SecretBox
     package let blobs: DatabaseBlobs
+    /// Lets sends of one moment share a transaction; nil for those that already do.
+    private(set) var sends: SharedSends?
 
     /// A store on one database; `secrets` opens what is sealed there.
     package init(_ database: Database, secrets: SecretBox) {
         self.database = database
         self.secrets = secrets
         blobs = DatabaseBlobs(database)
+        sends = SharedSends(self)
     }
 }
 

@@ -46,14 +46,23 @@ package struct Composition: Codable, Sendable {
     package var headers: [DraftHeader]
     package var inReplyTo: String?
     package var references: [String]
+    /// The text to compose; kept as the body's content and not a second time with the rest.
     package var text: String?
 }
 
 extension Store {
-    /// Writes a message, its recipients and its jobs in one transaction.
-    ///
-    /// Two round trips: what the submission refers to, then all rows at once.
+    /// Writes a message, its recipients and its jobs in one transaction, which an organization's sends of the same moment
+    /// share.
     package func accept(_ submission: Submission, org: OrgID) async throws -> AcceptedSubmission {
+        // An answer may find its thread gone, and what is undone then must be its own.
+        if submission.thread == nil, let sends, sends.serve(database) {
+            return try await sends.accept(submission, org: org)
+        }
+        return try await acceptAlone(submission, org: org)
+    }
+
+    /// Two round trips: what the submission refers to, then all rows at once.
+    func acceptAlone(_ submission: Submission, org: OrgID) async throws -> AcceptedSubmission {
         let sender = try senderStatement(submission, org)
         let found = try await database.batch(
             .tenant(org),
@@ -62,7 +71,7 @@ extension Store {
         let inbox = try self.sender(found[0], of: submission)
         let message = try NewMessage(submission, from: inbox, answering: try answered(found, in: submission))
         let jobs = try message.jobs(org)
-        let statements = try message.statements(org) + [Jobs.insert(jobs)]
+        let statements = try NewMessage.statements([message], org) + [Jobs.insert(jobs)]
         if submission.thread == nil {
             try await database.batch(.tenant(org), statements)
         } else {
@@ -72,21 +81,16 @@ extension Store {
                 guard results[0].affected == 1 else { throw StoreFault.unknown("Thread not found") }
             }
         }
-        return AcceptedSubmission(
-            message: message.id,
-            thread: message.thread,
-            rfcMessageID: message.rfcMessageID,
-            tickets: jobs.map(\.ticket)
-        )
+        return message.accepted(jobs)
     }
 
-    private func senderStatement(_ submission: Submission, _ org: OrgID) throws -> Statement {
+    func senderStatement(_ submission: Submission, _ org: OrgID) throws -> Statement {
         if let from = submission.from { return Self.inbox(address: from.address, org) }
         if let inbox = submission.inbox { return Self.inbox(inbox, org) }
         throw StoreFault.refused("No sender: give inboxId, or from with the address of one of your inboxes.")
     }
 
-    private func sender(_ rows: Rows, of submission: Submission) throws -> Inbox {
+    func sender(_ rows: Rows, of submission: Submission) throws -> Inbox {
         guard let inbox = try rows.first.map(Inbox.init) else {
             throw submission.from == nil
                 ? StoreFault.unknown("Inbox not found")
@@ -130,7 +134,7 @@ struct Citations: Codable {
 }
 
 /// The rows of a message that is about to be written.
-private struct NewMessage {
+struct NewMessage: Sendable {
     let id = MessageID()
     let thread: ThreadID
     let isAnswer: Bool
@@ -155,8 +159,7 @@ private struct NewMessage {
             headers: submission.headers,
             inReplyTo: answering?.id,
             references: answering.map { References.answering(messageID: $0.id, references: $0.references) }
-                ?? [],
-            text: submission.text
+                ?? []
         )
     }
 
@@ -180,49 +183,93 @@ private struct NewMessage {
         }
     }
 
-    func statements(_ org: OrgID) throws -> [Statement] {
-        let recipients = recipients
-        let participants =
-            [Message.Participant(role: "sender", identity: composition.from.address.key)]
+    func accepted(_ jobs: [NewJob]) -> AcceptedSubmission {
+        AcceptedSubmission(
+            message: id,
+            thread: thread,
+            rfcMessageID: rfcMessageID,
+            tickets: jobs.map(\.ticket)
+        )
+    }
+
+    private var participants: [Message.Participant] {
+        [Message.Participant(role: "sender", identity: composition.from.address.key)]
             + recipients.map { Message.Participant(role: $0.role, identity: $0.mailbox.address.description) }
+    }
+
+    /// The rows of messages of one organization, each table's in one statement; the threads' come first.
+    static func statements(_ messages: [NewMessage], _ org: OrgID) throws -> [Statement] {
+        let ids = messages.map(\.id)
+        let threads = messages.map(\.thread)
+        let recipients = messages.flatMap { message in
+            message.recipients.enumerated().map {
+                (message: message.id, ordinal: $0, role: $1.role, mailbox: $1.mailbox)
+            }
+        }
+        return messages.filter(\.isAnswer).map { $0.answeredThread(org) }
+            + newThreads(messages.filter { !$0.isAnswer }, org)
+            + [
+                """
+                INSERT INTO messages (org_id, id, thread_id, inbox_id, domain_id, direction, rfc_message_id, sender,
+                    subject, participants)
+                SELECT \(org), id, thread_id, inbox_id, domain_id, 'outbound', rfc_message_id, sender, subject, participants
+                FROM unnest(\(ids)::uuid[], \(threads)::uuid[], \(messages.map(\.inbox.id))::uuid[],
+                    \(messages.map(\.inbox.domain))::uuid[], \(messages.map(\.rfcMessageID))::text[],
+                    \(messages.map(\.composition.from.address.key))::text[], \(messages.map(\.submission.subject))::text[],
+                    \(try messages.map { try $0.participants.json })::jsonb[])
+                    AS m (id, thread_id, inbox_id, domain_id, rfc_message_id, sender, subject, participants)
+                """,
+                """
+                INSERT INTO message_bodies (org_id, message_id, content, content_html, composition)
+                SELECT \(org), message_id, content, content_html, composition
+                FROM unnest(\(ids)::uuid[], \(messages.map(\.content))::text[], \(messages.map(\.submission.html))::text[],
+                    \(try messages.map { try $0.composition.json })::jsonb[])
+                    AS b (message_id, content, content_html, composition)
+                """,
+                MessageReferences.insert(
+                    messages.map { (id: $0.rfcMessageID, inbox: $0.inbox.id, thread: $0.thread) },
+                    org: org
+                ),
+                """
+                INSERT INTO recipients (org_id, message_id, ordinal, role, address, domain)
+                SELECT \(org), message_id, ordinal, role, address, domain
+                FROM unnest(\(recipients.map(\.message))::uuid[], \(recipients.map(\.ordinal))::int[],
+                    \(recipients.map(\.role))::text[], \(recipients.map(\.mailbox.address.description))::text[],
+                    \(recipients.map(\.mailbox.address.domain))::text[])
+                    AS r (message_id, ordinal, role, address, domain)
+                """,
+            ]
+    }
+
+    private static func newThreads(_ messages: [NewMessage], _ org: OrgID) -> [Statement] {
+        guard !messages.isEmpty else { return [] }
         return [
-            threadStatement(org),
             """
-            INSERT INTO messages (org_id, id, thread_id, inbox_id, domain_id, direction, rfc_message_id, sender,
-                subject, participants)
-            VALUES (\(org), \(id), \(thread), \(inbox.id), \(inbox.domain), 'outbound', \(rfcMessageID),
-                \(composition.from.address.key), \(submission.subject), \(json: participants))
-            """,
+            INSERT INTO threads (org_id, id, inbox_id, domain_id, subject, base_subject, message_count, snippet,
+                last_direction)
+            SELECT \(org), id, inbox_id, domain_id, subject, base_subject, 1, snippet, 'outbound'
+            FROM unnest(\(messages.map(\.thread))::uuid[], \(messages.map(\.inbox.id))::uuid[],
+                \(messages.map(\.inbox.domain))::uuid[], \(messages.map(\.submission.subject))::text[],
+                \(messages.map { Subject.base($0.submission.subject).base })::text[],
+                \(messages.map { Snippet.of($0.content) })::text[])
+                AS t (id, inbox_id, domain_id, subject, base_subject, snippet)
             """
-            INSERT INTO message_bodies (org_id, message_id, content, content_html, composition)
-            VALUES (\(org), \(id), \(content), \(submission.html), \(json: composition))
-            """,
-            MessageReferences.insert([rfcMessageID], inbox: inbox.id, thread: thread, org: org),
-            """
-            INSERT INTO recipients (org_id, message_id, ordinal, role, address, domain)
-            SELECT \(org), \(id), ordinal - 1, role, address, domain
-            FROM unnest(\(recipients.map(\.role))::text[], \(recipients.map(\.mailbox.address.description))::text[],
-                \(recipients.map(\.mailbox.address.domain))::text[])
-                WITH ORDINALITY AS r (role, address, domain, ordinal)
-            """,
         ]
     }
 
-    private func threadStatement(_ org: OrgID) -> Statement {
-        let snippet = Snippet.of(content)
-        if isAnswer {
-            return """
-                UPDATE threads SET last_message_at = greatest(last_message_at, now()), snippet = \(snippet),
-                    message_count = message_count + 1, last_direction = 'outbound'
-                WHERE org_id = \(org) AND id = \(thread)
-                """
-        }
-        return """
-            INSERT INTO threads (org_id, id, inbox_id, domain_id, subject, base_subject, message_count, snippet,
-                last_direction)
-            VALUES (\(org), \(thread), \(inbox.id), \(inbox.domain), \(submission.subject),
-                \(Subject.base(submission.subject).base), 1, \(snippet), 'outbound')
-            """
+    private func answeredThread(_ org: OrgID) -> Statement {
+        """
+        UPDATE threads SET last_message_at = greatest(last_message_at, now()), snippet = \(Snippet.of(content)),
+            message_count = message_count + 1, last_direction = 'outbound'
+        WHERE org_id = \(org) AND id = \(thread)
+        """
+    }
+}
+
+extension Encodable {
+    /// As JSON text, for an array of `jsonb`.
+    fileprivate var json: String {
+        get throws { String(decoding: try JSONEncoder().encode(self), as: UTF8.self) }
     }
 }
 

@@ -10,8 +10,15 @@ package enum Snippet {
         var output = ""
         var count = 0
         var isSpaceDue = false
-        for character in text.unicodeScalars.lazy.filter({ !isInvisible($0) }) {
-            if character.properties.isWhitespace {
+        var isASCII = true
+        for character in text.unicodeScalars {
+            if character.isASCII {
+                if isInvisibleASCII(character) { continue }
+            } else {
+                if isInvisible(character) { continue }
+                isASCII = false
+            }
+            if isWhitespace(character) {
                 isSpaceDue = count > 0
                 continue
             }
@@ -22,13 +29,23 @@ package enum Snippet {
             }
             output.unicodeScalars.append(character)
             count += 1
-            // Scalars bound the work; characters bound the answer.
-            if count > lengthMax * 4 { break }
+            // Scalars bound the work; characters bound the answer, and each of ASCII's is one.
+            if count > (isASCII ? lengthMax : lengthMax * 4) { break }
         }
         guard output.count > lengthMax else { return output }
         let cut = output.prefix(lengthMax - 1)
         let end = cut.lastIndex(of: " ").map { cut.distance(from: cut.startIndex, to: $0) } ?? 0
         return String(end > lengthMax / 2 ? cut.prefix(end) : cut) + "…"
+    }
+
+    /// The table of properties is slow, and most of what is asked is ASCII.
+    private static func isWhitespace(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.isASCII
+            ? scalar == " " || (0x09...0x0D).contains(scalar.value) : scalar.properties.isWhitespace
+    }
+
+    private static func isInvisibleASCII(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.value < 0x20 ? !(0x09...0x0D).contains(scalar.value) : scalar.value == 0x7F
     }
 
     /// Newsletters fill the preview with joiners and soft hyphens.
