@@ -7,6 +7,8 @@ let settings: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    // Places where a test may kill a program; a release has none (Platform/FailPoint.swift).
+    .define("COMMUNE_FAIL_POINTS", .when(configuration: .debug)),
 ]
 
 // The C libraries, each imported by exactly one module. `pkgConfig` is left out where Debian's file carries
@@ -90,7 +92,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: cLibraries + [
-        shared("Platform", [crypto, log, metrics]),
+        shared("Platform", [crypto, lifecycle, log, metrics]),
         shared("Database", ["CPostgres", "Platform", lifecycle, log, metrics]),
         shared("Redis", ["CHiredis", "Platform", crypto, lifecycle, nio, nioPosix, nioSSL, log, metrics]),
         shared(

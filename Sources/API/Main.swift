@@ -41,8 +41,17 @@ struct APIProgram {
         quiet.logLevel = max(logger.logLevel, .warning)
         var application = makeApplication(backend, configuration, logger: quiet)
         application.addServices(services)
+        let group = ServiceGroup(
+            configuration: .init(
+                services: ([application, SecondSignal(logger: logger)] as [any Service]).map {
+                    .init(service: $0)
+                },
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: quiet
+            )
+        )
         do {
-            try await application.runService(gracefulShutdownSignals: [.sigterm, .sigint])
+            try await group.run()
         } catch {
             logger.critical("The API cannot serve on \(configuration.listen): \(error)")
             exit(1)

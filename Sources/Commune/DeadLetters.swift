@@ -90,6 +90,7 @@ struct DeadLetters: AsyncParsableCommand {
             discussion: """
                 Example: commune queues dead replay send --id 01980a3c-0000-7000-8000-000000000000
                 Example: commune queues dead replay send --all
+                Example: commune queues dead replay send --all --org acme
                 """
         )
 
@@ -97,8 +98,10 @@ struct DeadLetters: AsyncParsableCommand {
 
         func run() async throws {
             try await Installation.open { installation in
-                let count = try await installation.store().replayDead(selection.queue, selection.job)
-                guard selection.all || count > 0 else { throw Failure("There is no such dead letter.") }
+                let count = try await installation.store().replayDead(selection.filter(installation)) {
+                    selection.show("Replaying", $0)
+                }
+                guard selection.all || count > 0 else { throw Failure(selection.missing) }
                 print("Replaying \(count); the feeder brings them within seconds.")
             }
         }
@@ -114,12 +117,11 @@ struct DeadLetters: AsyncParsableCommand {
 
         func run() async throws {
             try await Installation.open { installation in
-                let rows = try await installation.database.query(
-                    .worker,
-                    Jobs.drop(selection.queue, selection.job)
-                )
-                guard selection.all || !rows.isEmpty else { throw Failure("There is no such dead letter.") }
-                print("Dropped \(rows.count).")
+                let count = try await installation.store().dropDead(selection.filter(installation)) {
+                    selection.show("Dropped", $0)
+                }
+                guard selection.all || count > 0 else { throw Failure(selection.missing) }
+                print("Dropped \(count).")
             }
         }
     }
@@ -133,15 +135,33 @@ struct DeadSelection: ParsableArguments {
     @Option(help: "One job's id.")
     var id: String?
 
-    @Flag(help: "All dead letters of the queue.")
+    @Flag(help: "All dead letters of the queue, a thousand at a time.")
     var all = false
 
-    /// nil for all.
-    var job: JobID? { id.flatMap { JobID($0) } }
+    @Option(help: "With --all: only this organization's (its name).")
+    var org: String?
+
+    func filter(_ installation: Installation) async throws -> DeadLetterFilter {
+        DeadLetterFilter(
+            queue: queue,
+            id: id.flatMap { JobID($0) },
+            org: try await installation.organization(named: org)
+        )
+    }
+
+    /// How far it is, where there is more than one batch.
+    func show(_ what: String, _ count: Int) {
+        guard all else { return }
+        print("\(Timestamp.now.iso8601) \(what) \(count) so far.")
+        flush()
+    }
+
+    var missing: String { "\(queue) has no dead letter \(id ?? "")." }
 
     func validate() throws {
         try Queues.check(queue)
         guard (id == nil) == all else { throw ValidationError("Give --id or --all.") }
+        guard org == nil || all else { throw ValidationError("--org goes with --all.") }
         if let id, JobID(id) == nil { throw ValidationError("\(id) is not a job's id.") }
     }
 }

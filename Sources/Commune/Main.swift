@@ -66,6 +66,15 @@ struct Installation {
         return Store(database, secrets: secrets)
     }
 
+    /// The organization of that name; nil where none is given, and a failure where there is none.
+    func organization(named name: String?) async throws -> OrgID? {
+        guard let name else { return nil }
+        guard let id = try await store().organization(named: name) else {
+            throw Failure("There is no organization named “\(name)”.")
+        }
+        return id
+    }
+
     /// The platform domain's name.
     func defaultDomain() -> String {
         var settings = settings
@@ -74,6 +83,9 @@ struct Installation {
         return domain ?? ""
     }
 }
+
+/// Lets what was printed be seen now, also by who reads a pipe.
+func flush() { fflush(nil) }
 
 /// A failure that the operator can act on, as one sentence.
 struct Failure: Error, CustomStringConvertible {

@@ -25,11 +25,13 @@ struct QueueSelection: ParsableArguments {
 
     func scope(_ installation: Installation) async throws -> ControlScope {
         if let lane { return .lane(lane) }
-        guard let org else { return .queue }
-        guard let id = try await installation.store().organization(named: org) else {
-            throw Failure("There is no organization named “\(org)”.")
-        }
-        return .org(id)
+        return try await installation.organization(named: org).map { .org($0) } ?? .queue
+    }
+
+    /// What is meant, in words.
+    var name: String {
+        if let lane { return "lane \(lane) of \(queue)" }
+        return org.map { "\($0) in \(queue)" } ?? queue
     }
 }
 
@@ -56,7 +58,7 @@ struct QueuePause: AsyncParsableCommand {
                     defaults: .of(selection.queue)
                 )
             }
-            print("Paused \(selection.queue).")
+            print("Paused \(selection.name).")
         }
     }
 }
@@ -80,7 +82,7 @@ struct QueueResume: AsyncParsableCommand {
                     defaults: .of(selection.queue)
                 )
             }
-            print("Resumed \(selection.queue).")
+            print("Resumed \(selection.name).")
         }
     }
 }
@@ -120,6 +122,7 @@ struct QueueDrain: AsyncParsableCommand {
                 while true {
                     let (running, waiting) = try await counts(installation.database, schedule)
                     print("\(Timestamp.now.iso8601) \(queue): running \(running), waiting \(waiting)")
+                    flush()
                     if running == 0 { break }
                     if let deadline, ContinuousClock.now >= deadline {
                         throw Failure(

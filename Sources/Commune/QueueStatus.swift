@@ -10,8 +10,11 @@ import Store
 struct QueueStatus: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
-        abstract: "How many jobs each queue has, by state.",
+        abstract: "How many jobs each queue has, by state, and what holds any of them back.",
         discussion: """
+            READY may run now, DELAYED waits for its time, PARKED are lanes and organizations that wait for their rate \
+            (“-” while Redis is away), OLDEST is how long the oldest READY job has been due. Pauses and limits follow.
+
             Example: commune queues status
             Example: commune queues status --by-org --watch
             """
@@ -26,80 +29,26 @@ struct QueueStatus: AsyncParsableCommand {
     @Flag(help: "As JSON.")
     var json = false
 
-    /// One line of the answer.
-    private struct Depth: Encodable {
-        let queue: String
-        let org: String?
-        let state: String
-        let ready: Int
-        let delayed: Int
-        let running: Int
-        let dead: Int
-        let oldestSeconds: Int
-
-        enum CodingKeys: String, CodingKey {
-            case queue, org, state, ready, delayed, running, dead
-            case oldestSeconds = "oldest_seconds"
-        }
-    }
-
     func run() async throws {
         try await Installation.open { installation in
-            repeat {
-                let depths = try await depths(installation.database)
-                // Home and clear: the table stays in its place.
-                if watch { print("\u{1b}[H\u{1b}[2J", terminator: "") }
-                try show(depths)
-                if watch { try await Task.sleep(for: .seconds(1)) }
-            } while watch
+            try await installation.withControl { _, schedule in
+                repeat {
+                    let depths = try await QueueDepth.all(installation.database, schedule, byOrg: byOrg)
+                    draw(json ? try QueueDepth.json(depths) : QueueDepth.table(depths))
+                    if watch { try await Task.sleep(for: .seconds(1)) }
+                } while watch
+            }
         }
     }
 
-    private func depths(_ database: Database) async throws -> [Depth] {
-        let results = try await database.batch(.worker, [Jobs.depths(byOrg: byOrg), QueueControl.states])
-        var states: [String: String] = [:]
-        for row in results[1] { states[try row("queue")] = try row("state") as String }
-        let found = try results[0].map { row in
-            let queue: String = try row("queue")
-            let oldest: Double = try row("oldest_seconds")
-            return Depth(
-                queue: queue,
-                org: try row("org"),
-                state: states[queue] ?? "running",
-                ready: try row("ready"),
-                delayed: try row("delayed"),
-                running: try row("running"),
-                dead: try row("dead"),
-                oldestSeconds: Int(oldest)
-            )
+    private func draw(_ lines: [String]) {
+        if watch, isatty(STDOUT_FILENO) == 1 {
+            // From the corner, each line and then the rest cleared behind it: nothing flickers.
+            let text = lines.map { $0 + "\u{1b}[K\n" }.joined()
+            print("\u{1b}[H" + text + "\u{1b}[J", terminator: "")
+        } else {
+            print(lines.joined(separator: "\n"))
         }
-        let idle = QueueName.all.filter { name in !found.contains { $0.queue == name } }.map { name in
-            Depth(
-                queue: name,
-                org: nil,
-                state: states[name] ?? "running",
-                ready: 0,
-                delayed: 0,
-                running: 0,
-                dead: 0,
-                oldestSeconds: 0
-            )
-        }
-        return found + idle
-    }
-
-    private func show(_ depths: [Depth]) throws {
-        if json {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            print(String(decoding: try encoder.encode(depths), as: UTF8.self))
-            return
-        }
-        print(Queues.line(["QUEUE", "STATE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST"]))
-        for depth in depths {
-            let name = depth.org.map { "\(depth.queue) \($0)" } ?? depth.queue
-            let numbers = [depth.ready, depth.delayed, depth.running, depth.dead].map { String($0) }
-            print(Queues.line([name, depth.state] + numbers + ["\(depth.oldestSeconds) s"]))
-        }
+        flush()
     }
 }

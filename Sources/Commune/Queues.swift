@@ -11,8 +11,8 @@ struct Queues: AsyncParsableCommand {
         abstract: "The job queues.",
         discussion: "Example: commune queues status",
         subcommands: [
-            QueueStatus.self, QueuePause.self, QueueResume.self, QueueDrain.self, DeadLetters.self,
-            QueueProbe.self,
+            QueueStatus.self, QueuePause.self, QueueResume.self, QueueDrain.self, QueueLimit.self,
+            QueueCancel.self, DeadLetters.self, QueueProbe.self,
         ]
     )
 

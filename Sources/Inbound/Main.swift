@@ -32,7 +32,8 @@ struct InboundProgram {
         )
         let group = ServiceGroup(
             configuration: .init(
-                services: ([database, redis, pusher, listener] as [any Service]).map { .init(service: $0) },
+                services: ([database, redis, pusher, listener, SecondSignal(logger: logger)] as [any Service])
+                    .map { .init(service: $0) },
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: logger
             )

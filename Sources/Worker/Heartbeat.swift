@@ -62,24 +62,42 @@ struct Heartbeat: Service {
                     )
                 } catch is Schedule.NotStanding {
                     // A processor without a free slot does not look, and would not notice.
-                    await control.setUp(
-                        processor.work.queue,
-                        adopting: processor.running,
-                        leaseLength: leaseLength
-                    )
+                    processor.mustRegister()
                     break
                 }
-                // A lost lease: somebody else runs the job now, and nothing this attempt does would count.
-                for (job, renewal) in zip(some, renewals) where renewal == .lost { job.job.task?.cancel() }
-                let unknown = zip(some, renewals).filter { $0.1 == .unknown }.map {
-                    ($0.0.job.job, $0.0.token)
+                let of = { (wanted: Schedule.Renewal) in
+                    zip(some, renewals).filter { $0.1 == wanted }.map(\.0.job)
                 }
-                try await schedule.adopt(unknown, queue: processor.work.queue, length: leaseLength)
+                await cancelThose(of: of(.lost))
+                try await control.register(
+                    of(.unknown).map(\.job),
+                    processor.running,
+                    processor.work.queue,
+                    leaseLength
+                )
+            }
+            // Claimed while Redis was away, or while it forgot: now it may know of them.
+            let unleased = renewed.filter { $0.token == nil }.map(\.job)
+            if !unleased.isEmpty {
+                try await control.register(unleased, processor.running, processor.work.queue, leaseLength)
             }
             for job in processor.running.all where now - job.startedAt >= processor.work.deadline {
                 job.task?.cancel()
             }
         }
+    }
+
+    /// A lost lease: if somebody else may run the job now, nothing this attempt does would count.
+    ///
+    /// PostgreSQL decides that. A reaper that took the lease and died, or found that this worker lives, has left the row
+    /// as it was; and when PostgreSQL cannot be asked the attempt goes on, for its end stands behind the fence.
+    private func cancelThose(of lost: [RunningJob]) async {
+        guard !lost.isEmpty else { return }
+        let jobs = lost.map(\.job)
+        guard let rows = try? await database.query(.worker, Jobs.stillOurs(jobs)),
+            let ours = try? Set(rows.map { try $0("id") as JobID })
+        else { return }
+        for job in lost where !ours.contains(job.job.id) { job.task?.cancel() }
     }
 
     private func renewRow() async throws {
@@ -91,9 +109,9 @@ struct Heartbeat: Service {
         try await database.query(
             .worker,
             """
-            INSERT INTO workers (id, host, process, queues, running)
+            INSERT INTO workers (id, host, process, queues, slots, running)
             VALUES (\(worker), \(ProcessInfo.processInfo.hostName), \(Int(ProcessInfo.processInfo.processIdentifier)),
-                \(processors.map(\.work.queue)), \(running))
+                \(processors.map(\.work.queue)), \(processors.map(\.settings.concurrency)), \(running))
             ON CONFLICT (id) DO UPDATE SET running = excluded.running, seen_at = now()
             """
         )

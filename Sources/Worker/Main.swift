@@ -22,23 +22,30 @@ struct WorkerProgram: AsyncParsableCommand {
             Settings come from the environment (docs/OPERATIONS.md lists them).
 
             Example: commune-worker --queues send,process-inbound --concurrency 64
+            Example: commune-worker --concurrency 32,send=128
             """
     )
 
     @Option(help: "Queues to serve, separated by commas; all when left out.")
     var queues: String?
 
-    @Option(help: "Jobs at a time in each queue.")
-    var concurrency = 64
+    @Option(
+        help: ArgumentHelp(
+            "Jobs at a time in each queue: a number for all (64), others for some.",
+            valueName: "number|queue=number,…"
+        ),
+        transform: Concurrency.init(parsing:)
+    )
+    var concurrency = Concurrency()
 
     func validate() throws {
-        guard (1...10_000).contains(concurrency) else {
-            throw ValidationError("--concurrency must be from 1 to 10000.")
-        }
         for name in chosenQueues where !QueueName.all.contains(name) && name != QueueName.probe {
             throw ValidationError(
                 "Unknown queue \(name). Queues are: \(QueueName.all.joined(separator: ", "))."
             )
+        }
+        if let idle = concurrency.queues.first(where: { !chosenQueues.contains($0) }) {
+            throw ValidationError("--concurrency names \(idle), which --queues leaves out.")
         }
     }
 
@@ -64,7 +71,9 @@ struct WorkerProgram: AsyncParsableCommand {
         )
         let group = ServiceGroup(
             configuration: .init(
-                services: worker.services.map { .init(service: $0, successTerminationBehavior: .ignore) },
+                services: (worker.services + [SecondSignal(logger: logger)]).map {
+                    .init(service: $0, successTerminationBehavior: .ignore)
+                },
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: logger
             )

@@ -2,6 +2,8 @@
 //
 // It listens before it looks: the subscription to the queue's wake channel stands before the first lease is asked for,
 // and every loss and return of it counts as a wake-up, so none is missed. It looks again at the latest after a second.
+//
+// Everything goes in batches: one lease, one claim and one end for as many jobs as there are slots to fill.
 
 import Database
 import Logging
@@ -9,6 +11,8 @@ import Platform
 import Queue
 import Redis
 import ServiceLifecycle
+import Store
+import Synchronization
 
 /// The processor of one queue in this process.
 final class Processor: Service {
@@ -19,7 +23,10 @@ final class Processor: Service {
         var leaseLength: Duration = .seconds(30)
         /// Running jobs get this long at shutdown.
         var grace: Duration = .seconds(30)
-        static let leaseBatchMax = 100
+        static let leaseBatchMax = 256
+        /// With fewer free slots than this, and jobs running, some more are waited for, so that a call is worth it.
+        var leaseBatchMin: Int { min(concurrency / 4, 64) }
+        static let batchWait: Duration = .milliseconds(1)
         static let lookAtLatest: Duration = .seconds(1)
         static let lookWithoutSchedule: Duration = .milliseconds(250)
     }
@@ -32,8 +39,10 @@ final class Processor: Service {
     private let schedule: Schedule
     private let control: ScheduleControl
     private let finisher: Finisher
-    private let settings: Settings
+    let settings: Settings
     private let logger: Logger
+    private let mustRegisterAll = Atomic<Bool>(false)
+    private let rateShare = Mutex(RateShare())
 
     init(
         _ work: any Work,
@@ -66,6 +75,7 @@ final class Processor: Service {
     func run() async throws {
         await withGracefulShutdownHandler {
             while !Task.isShuttingDownGracefully, !Task.isCancelled {
+                await registerIfAsked()
                 let wait = await fillSlots()
                 if wait > .zero { await wake.wait(atMost: wait) }
             }
@@ -75,24 +85,54 @@ final class Processor: Service {
         await endRunning()
     }
 
+    /// The schedule was set up anew: what runs here is to be registered before anybody leases again.
+    ///
+    /// The loop does it, between two claims, so that no job is claimed and not registered.
+    func mustRegister() {
+        mustRegisterAll.store(true, ordering: .releasing)
+        wake.notify()
+    }
+
+    private func registerIfAsked() async {
+        guard mustRegisterAll.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        await control.registerAll(
+            work.queue,
+            slots: settings.concurrency,
+            running,
+            leaseLength: settings.leaseLength
+        )
+    }
+
     /// Takes jobs for the free slots; returns how long to wait before looking again.
     private func fillSlots() async -> Duration {
-        let free = settings.concurrency - running.count
+        var free = settings.concurrency - running.count
         // A job's end wakes the loop.
         guard free > 0 else { return Settings.lookAtLatest }
+        if free < settings.leaseBatchMin {
+            // Ends come many at a time, for they are committed so.
+            try? await Task.sleep(for: Settings.batchWait)
+            free = settings.concurrency - running.count
+        }
         do {
             let taken = try await schedule.lease(
                 queue: work.queue,
                 limit: min(free, Settings.leaseBatchMax),
-                length: settings.leaseLength
+                length: settings.leaseLength,
+                worker: worker
             )
             if taken.leases.isEmpty {
                 return min(taken.nextDue ?? Settings.lookAtLatest, Settings.lookAtLatest)
             }
+            FailPoint.afterLease.reach()
             try await claim(taken.leases)
             return .zero
         } catch is Schedule.NotStanding {
-            await control.setUp(work.queue, adopting: running, leaseLength: settings.leaseLength)
+            await control.setUp(
+                work.queue,
+                slots: settings.concurrency,
+                adopting: running,
+                leaseLength: settings.leaseLength
+            )
             return .milliseconds(50)
         } catch let error as RedisError where error.meansAway {
             return await claimWithoutSchedule(min(free, Settings.leaseBatchMax))
@@ -106,6 +146,7 @@ final class Processor: Service {
     private func claim(_ leases: [Lease]) async throws {
         let rows = try await database.query(.worker, Jobs.claim(leases, worker: worker))
         let tokens = Dictionary(leases.map { ($0.id, $0.token) }, uniquingKeysWith: { first, _ in first })
+        if !rows.isEmpty { FailPoint.afterClaim.reach() }
         var claimed: Set<JobID> = []
         for row in rows {
             let job = try Jobs.claimed(row)
@@ -118,13 +159,40 @@ final class Processor: Service {
     }
 
     private func claimWithoutSchedule(_ limit: Int) async -> Duration {
+        let queue = work.queue
         do {
-            let rows = try await database.query(
+            var rates: [ControlScope: Double] = [:]
+            for row in try await database.query(.worker, Jobs.rates(queue: queue)) {
+                guard let scope = try ControlScope(row) else { continue }
+                rates[scope] = try row("rate_per_second") as Double
+            }
+            // As with a schedule, one organization must leave room for the next; here of this process' slots alone.
+            let greedy = running.countByOrg.filter { $0.value >= max(1, settings.concurrency * 3 / 4) }.keys
+            let exhausted = rateShare.withLock { share in
+                share.setRates(rates, defaults: .of(queue))
+                return share.exhausted()
+            }
+            let claimed = try await database.batch(
                 .worker,
-                Jobs.claimWithoutSchedule(queue: work.queue, limit: limit, worker: worker)
-            )
-            for row in rows { start(try Jobs.claimed(row), token: nil) }
-            return rows.isEmpty ? Settings.lookWithoutSchedule : .zero
+                [
+                    Jobs.claimingWithoutSchedule(queue: queue),
+                    Jobs.claimWithoutSchedule(
+                        queue: queue,
+                        limit: limit,
+                        worker: worker,
+                        defaults: .of(queue),
+                        skipping: exhausted.union(greedy.map { .org($0) })
+                    ),
+                ]
+            )[1].map(Jobs.claimed)
+            if !claimed.isEmpty { FailPoint.afterClaim.reach() }
+            for job in claimed {
+                rateShare.withLock { $0.take(org: job.org, lane: job.lane) }
+                start(job, token: nil)
+            }
+            guard claimed.isEmpty else { return .zero }
+            let opening = rateShare.withLock { $0.nextOpening() } ?? Settings.lookWithoutSchedule
+            return max(.milliseconds(1), min(opening, Settings.lookWithoutSchedule))
         } catch {
             logger.debug("No jobs could be taken.", metadata: ["error": "\(error)"])
             return Settings.lookAtLatest
@@ -206,6 +274,7 @@ final class Processor: Service {
     private func waitForRunning(atMost limit: Duration, where isAwaited: (RunningJob) -> Bool) async {
         let deadline = ContinuousClock.now + limit
         while ContinuousClock.now < deadline, running.all.contains(where: isAwaited) {
+            await registerIfAsked()
             await wake.wait(atMost: .milliseconds(200))
         }
     }

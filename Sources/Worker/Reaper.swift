@@ -7,9 +7,10 @@ import Database
 import Logging
 import Platform
 import Queue
+import Synchronization
 
 /// The reaper of one queue.
-struct Reaper: Sendable {
+final class Reaper: Sendable {
     private static let limit = 100
 
     let work: any Work
@@ -19,14 +20,59 @@ struct Reaper: Sendable {
     /// A worker whose heartbeat in PostgreSQL is no older than this lives, whatever its leases say.
     let freshHeartbeat: Duration
     let logger: Logger
+    /// Redis' time at an instant of this process, to tell whether its clock has jumped since.
+    private let clock = Mutex<(redis: Timestamp, here: ContinuousClock.Instant)?>(nil)
+
+    init(
+        work: any Work,
+        database: Database,
+        schedule: Schedule,
+        leaseLength: Duration,
+        freshHeartbeat: Duration,
+        logger: Logger
+    ) {
+        self.work = work
+        self.database = database
+        self.schedule = schedule
+        self.leaseLength = leaseLength
+        self.freshHeartbeat = freshHeartbeat
+        self.logger = logger
+    }
 
     /// Reaps leases that have expired.
     ///
     /// They also expire when Redis was away for longer than a lease. What a living worker still runs is then only
     /// forgotten here, and registered again by that worker's next heartbeat.
     func reapExpired() async throws {
-        let (_, expired) = try await schedule.reap(queue: work.queue, limit: Self.limit, length: leaseLength)
-        guard !expired.isEmpty else { return }
+        while true {
+            let expired = try await takeExpired()
+            if !expired.isEmpty { try await takeBack(expired) }
+            if expired.count < Self.limit { return }
+        }
+    }
+
+    /// Expired leases; none when Redis' clock has jumped, for then every lease may look so: the tick is left out, and
+    /// living workers renew theirs before the next.
+    private func takeExpired() async throws -> [ExpiredLease] {
+        let before = ContinuousClock.now
+        let expected = clock.withLock { $0.map { $0.redis + (before - $0.here) } }
+        let (now, expired) = try await schedule.reap(
+            queue: work.queue,
+            limit: Self.limit,
+            length: leaseLength,
+            expecting: expected
+        )
+        clock.withLock { $0 = (now, before) }
+        if let expected, abs((now - expected).inSeconds) > Schedule.clockTolerance.inSeconds {
+            logger.warning(
+                "Redis' clock has jumped; expired leases are left alone for one round.",
+                metadata: ["queue": "\(work.queue)", "seconds": "\((now - expected).inSeconds)"]
+            )
+        }
+        return expired
+    }
+
+    private func takeBack(_ expired: [ExpiredLease]) async throws {
         try await database.transaction(.worker) { transaction in
             let reaped = try await transaction.query(Jobs.reap(expired, sparing: freshHeartbeat))
             try await bury(reaped, transaction)

@@ -35,5 +35,23 @@ final class Running: Sendable {
 
     func setTask(_ task: Task<Void, Never>, of job: ClaimedJob) { jobs.withLock { $0[job.id]?.task = task } }
 
-    func setToken(_ token: String, of job: ClaimedJob) { jobs.withLock { $0[job.id]?.token = token } }
+    /// The lease token of a running job, made now for one that was claimed without a lease; nil when it runs no more.
+    func tokenForAdoption(of job: ClaimedJob) -> String? {
+        jobs.withLock { jobs in
+            guard jobs[job.id]?.job.generation == job.generation else { return nil }
+            if let token = jobs[job.id]?.token { return token }
+            let token = [UInt8].random(count: 12).base64URL
+            jobs[job.id]?.token = token
+            return token
+        }
+    }
+
+    /// How many jobs each organization runs here.
+    var countByOrg: [OrgID: Int] {
+        jobs.withLock { $0.values.reduce(into: [:]) { $0[$1.job.org, default: 0] += 1 } }
+    }
+
+    func contains(_ job: ClaimedJob) -> Bool {
+        jobs.withLock { $0[job.id]?.job.generation == job.generation }
+    }
 }

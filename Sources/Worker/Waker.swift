@@ -12,7 +12,7 @@ struct Waker: Service {
     let feeders: [String: Feeder]
 
     func run() async throws {
-        let wakes = Dictionary(processors.map { (schedule.channels(of: $0.work.queue).wake, $0.wake) }) {
+        let processors = Dictionary(processors.map { (schedule.channels(of: $0.work.queue).wake, $0) }) {
             first,
             _ in first
         }
@@ -20,14 +20,18 @@ struct Waker: Service {
             first
         }
         await cancelWhenGracefulShutdown {
-            for await event in redis.subscribe(Array(wakes.keys) + Array(feeds.keys)) {
+            for await event in redis.subscribe(Array(processors.keys) + Array(feeds.keys)) {
                 switch event {
-                case .message(let channel, _):
-                    wakes[channel]?.notify()
+                case .message(let channel, let payload):
+                    // A new epoch: what runs here is to be registered, also where no slot is free to look for more.
+                    if payload == Array("epoch".utf8) { processors[channel]?.mustRegister() }
+                    processors[channel]?.wake.notify()
                     feeds[channel]?.hungry.notify()
-                case .subscribed, .lost:
+                case .subscribed:
                     // Something may have been announced while nobody listened.
-                    for wake in wakes.values { wake.notify() }
+                    for processor in processors.values { processor.mustRegister() }
+                case .lost:
+                    for processor in processors.values { processor.wake.notify() }
                 }
             }
         }

@@ -40,6 +40,11 @@ struct Completion: Sendable {
     var tickets: [Ticket] = []
     /// It says that the effects of another completion were refused.
     var isRefusal = false
+
+    /// Nothing is written but the end of the job.
+    var hasNoEffects: Bool {
+        if case .statements(let statements) = effects { statements.isEmpty } else { false }
+    }
 }
 
 /// A failure that the processor must not answer with another try.

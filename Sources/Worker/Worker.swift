@@ -17,7 +17,12 @@ struct Worker {
     let delivery: Delivery
     let services: [any Service]
 
-    init(_ configuration: WorkerConfiguration, queues: [String], concurrency: Int, logger: Logger) throws {
+    init(
+        _ configuration: WorkerConfiguration,
+        queues: [String],
+        concurrency: Concurrency,
+        logger: Logger
+    ) throws {
         let database = Database(configuration.database, logger: logger)
         let redis = Redis(configuration.redis, logger: logger)
         let schedule = Schedule(redis)
@@ -42,16 +47,17 @@ struct Worker {
         let id = WorkerID()
         let pusher = Pusher(schedule, logger: logger)
         let control = ScheduleControl(
+            worker: id,
             QueueControl(database, schedule),
             schedule,
             logger: logger
         )
-        var settings = Processor.Settings()
-        settings.concurrency = concurrency
-        settings.leaseLength = configuration.leaseLength
-        settings.grace = configuration.grace
         let processors = works.map { work in
-            Processor(
+            var settings = Processor.Settings()
+            settings.concurrency = concurrency.slots(of: work.queue)
+            settings.leaseLength = configuration.leaseLength
+            settings.grace = configuration.grace
+            return Processor(
                 work,
                 worker: id,
                 database: database,
@@ -81,6 +87,7 @@ struct Worker {
                     logger: logger
                 ),
                 control,
+                slots: concurrency.slots(of: work.queue),
                 configuration
             )
         }
@@ -108,11 +115,12 @@ struct Worker {
         feeder: Feeder?,
         _ reaper: Reaper,
         _ control: ScheduleControl,
+        slots: Int,
         _ configuration: WorkerConfiguration
     ) -> [Chore] {
         [
             Chore(name: "control/\(work.queue)", interval: .seconds(5)) {
-                try await control.refresh(work.queue)
+                try await control.refresh(work.queue, slots: slots)
             },
             Chore(name: "feed/\(work.queue)", interval: .seconds(1)) { try await feeder?.sweep() },
             Chore(name: "reap/\(work.queue)", interval: configuration.scanInterval) {
@@ -124,15 +132,21 @@ struct Worker {
         ]
     }
 
+    private static let purgedPerBatch = 5_000
+
     private static func purge(_ database: Database) -> Chore {
-        Chore(name: "purge", interval: .seconds(10)) {
-            try await database.batch(
-                .worker,
-                [
-                    Jobs.purgeFinished(olderThan: .seconds(3600), limit: 5_000),
-                    "DELETE FROM workers WHERE seen_at < now() - interval '1 hour'",
-                ]
-            )
+        let interval = Duration.seconds(10)
+        return Chore(name: "purge", interval: interval) {
+            try await database.query(.worker, "DELETE FROM workers WHERE seen_at < now() - interval '1 hour'")
+            // As many as there are, however fast they come, a batch a transaction; the rest has its turn with the next.
+            let end = ContinuousClock.now + interval * 0.8
+            while ContinuousClock.now < end {
+                let purged = try await database.query(
+                    .worker,
+                    Jobs.purgeFinished(olderThan: .seconds(3600), limit: purgedPerBatch)
+                )
+                if purged.affected < purgedPerBatch { break }
+            }
         }
     }
 }

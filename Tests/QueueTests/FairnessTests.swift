@@ -114,6 +114,64 @@ struct FairnessTests {
         }
     }
 
+    @Test("an organization leaves a slot for the next, however many are greedy before it")
+    func shares() async throws {
+        try await ScheduleFixture.with { fixture in
+            try await fixture.schedule.configure(queue: fixture.queue, ["slots": "64"])
+            let orgs = (0..<4).map { _ in OrgID() }
+            var held: [[Lease]] = []
+            for org in orgs {
+                _ = try await fixture.push(Ticket.many(100, org))
+                held.append(try await fixture.lease(64))
+            }
+            // Three for each slot that is left: 48 of 64, 12 of 16, 3 of 4, 1 of 1.
+            #expect(held.map(\.count) == [48, 12, 3, 1])
+            #expect(try await fixture.lease(64).isEmpty)
+            // What the greediest gives back is for those that have less.
+            let ended = try await fixture.settle(Array(held[0].prefix(4)) + held[3])
+            #expect(ended == [true, true, true, true, true])
+            #expect(try await fixture.lease(64).map(\.org) == [orgs[3], orgs[3], orgs[3], orgs[3]])
+            // A cap of its own takes the rule's place.
+            try await fixture.schedule.configure(
+                queue: fixture.queue,
+                ["slots": "64", "cap:o:\(orgs[0])": "60"]
+            )
+            let more = try await fixture.lease(64)
+            #expect(more.count { $0.org == orgs[0] } >= 12)
+        }
+    }
+
+    @Test("fresh jobs find room in a window that retries would fill")
+    func delayedWindow() async throws {
+        try await ScheduleFixture.with { fixture in
+            let org = OrgID()
+            let retries = (0..<400).map { _ in Ticket.new(org, due: .now + .seconds(50)) }
+            let taken = try await fixture.push(retries)
+            #expect(taken.count { $0 == .taken } == 250)
+            let fresh = try await fixture.push(Ticket.many(200, org))
+            #expect(fresh.allSatisfy { $0 == .taken })
+            #expect(try await fixture.lease(300).count == 200)
+        }
+    }
+
+    @Test("who waits for a rate is counted and named, the next to go on first")
+    func parked() async throws {
+        try await ScheduleFixture.with { fixture in
+            let (slow, laned) = (OrgID(), OrgID())
+            let rules = ["rate:o:\(slow)": "0.01", "rate:l:a": "0.02"]
+            try await fixture.schedule.configure(queue: fixture.queue, rules)
+            #expect(try await fixture.schedule.parked(queue: fixture.queue, naming: 5).count == 0)
+            _ = try await fixture.push(Ticket.many(2, slow) + Ticket.many(2, laned, lane: "a"))
+            #expect(try await fixture.lease().count == 2)
+            let parked = try await fixture.schedule.parked(queue: fixture.queue, naming: 5)
+            #expect(parked.count == 2 && parked.some.map(\.scope) == [.lane("a"), .org(slow)])
+            #expect(parked.some.map(\.org) == [laned, slow])
+            #expect(parked.some[0].wait > .seconds(40) && parked.some[1].wait <= .seconds(100))
+            let one = try await fixture.schedule.parked(queue: fixture.queue, naming: 1)
+            #expect(one.count == 2 && one.some.count == 1)
+        }
+    }
+
     @Test("a changed cap holds at once, also for what the old one held", arguments: ["0", "1"])
     func changedCap(_ cap: String) async throws {
         try await ScheduleFixture.with { fixture in

@@ -256,11 +256,15 @@ struct JobsTests {
                 try await database.query(.worker, Jobs.finish(endings))
             }
             try await database.query(.worker, Jobs.insert([try make("taken")]))
-            let one = try await database.query(.worker, Jobs.replay("q", dead[0].id))
-            #expect(try one.map { try $0("id") as JobID } == [dead[0].id])
-            let all = try await database.query(.worker, Jobs.replay("q", nil))
-            #expect(try Set(all.map { try $0("id") as JobID }) == [dead[1].id, dead[3].id])
-            #expect(try await database.query(.worker, Jobs.replay("q", nil)).isEmpty)
+            func replay(_ filter: DeadLetterFilter) async throws -> Set<JobID> {
+                let found = try await database.query(.worker, Jobs.dead(filter, after: nil, limit: 10))
+                let rows = try await database.query(.worker, Jobs.replay(found.map { try JobKey($0) }))
+                return try Set(rows.map { try $0("id") as JobID })
+            }
+            #expect(try await replay(DeadLetterFilter(queue: "q", id: dead[0].id)) == [dead[0].id])
+            #expect(try await replay(DeadLetterFilter(queue: "q", org: OrgID())) == [])
+            #expect(try await replay(DeadLetterFilter(queue: "q")) == [dead[1].id, dead[3].id])
+            #expect(try await replay(DeadLetterFilter(queue: "q")) == [])
             let again = try await database.claim([dead[1]])
             #expect(again.map(\.attempt) == [1] && again.map(\.priority) == [.last])
             #expect(again.map(\.generation) == [3])

@@ -5,6 +5,9 @@ import re
 from invariants import assert_nothing_lost
 from polling import eventually
 
+#: Of which one organization alone takes ten.
+SLOTS = "13"
+
 
 def shown(platform):
     """What an operator sees of `send`: its state, and how many jobs are ready and running."""
@@ -29,7 +32,7 @@ def test_pause_drain_and_resume_step_by_step(platform, sink):
     sink.hold()
     addresses = [f"step{n}@depth.test" for n in range(30)]
     platform.send_to_each(inbox, addresses)
-    worker = platform.start_worker("--queues", "send", "--concurrency", "10")
+    worker = platform.start_worker("--queues", "send", "--concurrency", SLOTS)
 
     def at(state, ready, running, seen):
         eventually(
@@ -66,7 +69,7 @@ def test_pause_drain_and_resume_step_by_step(platform, sink):
     assert worker.stop() == 0
     platform.redis_server.kill()
     platform.redis_server.start()
-    platform.start_worker("--queues", "send", "--concurrency", "10")
+    platform.start_worker("--queues", "send", "--concurrency", SLOTS)
     at("draining", 15, 0, seen=20)
     platform.commune("queues", "resume", "send")
     at("running", 5, 10, seen=30)

@@ -3,11 +3,14 @@
 import random
 import signal
 import socket
+import time
 import urllib.error
+
+import pytest
 
 from invariants import assert_nothing_lost
 from polling import eventually
-from processes import free_port
+from processes import answers, free_port
 
 
 def test_worker_ends_what_it_runs(platform, sink):
@@ -126,6 +129,61 @@ def test_api_answers_what_it_began(platform, sink):
     assert unanswered, "the load was over before the API was told to stop"
     assert_nothing_lost(platform)
     assert set(answered) <= sink.seen().keys()
+
+
+def second_signal(program, first, second, heard=None):
+    """Sends both, the second when it can no more be meant as the first; the exit status."""
+    program.signal(first)
+    began = time.monotonic()
+    eventually(heard or (lambda: "raceful" in program.log.read_text()), 10, "the first was heard")
+    # The same signal within half a second is the same order.
+    eventually(lambda: time.monotonic() - began > 0.6, 2, "half a second")
+    assert program.is_running
+    program.signal(second)
+    return program.wait(3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_a_worker_at_once(platform, sink, number):
+    """A worker that waits for its jobs ends at the second signal; the jobs are taken back and delivered by another."""
+    platform.start_api()
+    worker = platform.start_worker()
+    addresses = [f"hurry{n}@second.test" for n in range(5)]
+    sink.hold()
+    platform.send_to_each(platform.inbox(), addresses)
+    eventually(lambda: len(sink.seen()) == 5, 20, lambda: f"5 in flight, {len(sink.seen())} are")
+    assert second_signal(worker, signal.SIGTERM, number) == 128 + number
+    assert "A second signal: ending at once." in worker.log.read_text()
+    sink.release()
+    platform.start_worker()
+    platform.await_delivered(addresses)
+    # They were past their final dots.
+    assert sink.seen() == dict.fromkeys(addresses, 2)
+    platform.assert_settled()
+
+
+def test_second_signal_ends_the_api_at_once(platform):
+    """An API that waits for the body of a request ends at the second signal."""
+    api = platform.start_api()
+    with socket.create_connection(("127.0.0.1", platform.api_port), timeout=10) as client:
+        client.sendall(
+            b"POST /v1/messages/send HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n"
+            + f"Authorization: Bearer {platform.key}\r\nContent-Length: 100\r\n\r\n{{".encode()
+        )
+        # Answered by the same thread, so the request above has been read.
+        assert platform.status("/healthz") == 200
+        gone = lambda: not answers(platform.api_port)
+        assert second_signal(api, signal.SIGTERM, signal.SIGTERM, gone) == 143
+
+
+def test_second_signal_ends_inbound_at_once(platform):
+    """Inbound mail that waits for a client ends at the second signal."""
+    inbound = platform.start_inbound()
+    with socket.create_connection(("127.0.0.1", platform.smtp_port), timeout=10) as client:
+        assert client.recv(100).startswith(b"220 ")
+        client.sendall(b"EHLO client.test\r\n")
+        assert client.recv(1000).startswith(b"250-")
+        assert second_signal(inbound, signal.SIGINT, signal.SIGINT) == 130
 
 
 def test_inbound_ends(platform):

@@ -15,7 +15,8 @@ def delivered(platform):
 def test_50_messages_in_flight_survive_their_worker(platform, sink):
     """Killed with 50 messages past their final dot and unanswered, all 50 come again; what was recorded before, never."""
     platform.start_api()
-    worker = platform.start_worker()
+    # One organization alone may take three quarters of the slots.
+    worker = platform.start_worker("--concurrency", "80")
     inbox = platform.inbox()
     recorded = [f"recorded{n}@killed.test" for n in range(10)]
     in_flight = [f"flight{n}@killed.test" for n in range(50)]
@@ -39,7 +40,8 @@ def test_50_messages_in_flight_survive_their_worker(platform, sink):
 def test_only_unrecorded_answers_are_asked_for_again(platform, sink):
     """Killed while answers come in: exactly those recipients are sent to again that PostgreSQL had not as delivered."""
     platform.start_api()
-    worker = platform.start_worker()
+    # One organization alone may take three quarters of the slots.
+    worker = platform.start_worker("--concurrency", "80")
     inbox = platform.inbox()
     addresses = [f"race{n}@killed.test" for n in range(50)]
     sink.hold()

@@ -102,6 +102,7 @@ enum MessageRoutes {
         let submission = try call.decode(SendRequest.self).submission()
         let accepted = try await call.store.accept(submission, org: call.caller.org)
         // Committed: from here on it is sent whatever happens to this process.
+        FailPoint.afterAccept.reach()
         call.backend.pusher.push(accepted.tickets)
         let id = idPrefix + accepted.message.description
         return try Answer(

@@ -48,82 +48,6 @@ package enum Jobs {
             """
     }
 
-    /// Claims straight from PostgreSQL while Redis is away: one job an organization in turn, of the best priority that
-    /// is due, honouring pauses and caps.
-    ///
-    /// The walk over lanes starts anywhere and is bounded, so that each lane has its turn however many there are; it
-    /// touches one row a lane and priority, however long their backlogs.
-    package static func claimWithoutSchedule(
-        queue: String,
-        limit: Int,
-        worker: WorkerID,
-        defaults: QueueControl.Defaults = QueueControl.Defaults()
-    ) -> Statement {
-        """
-        WITH RECURSIVE ends AS (
-            -- The first 48 bits of an organization's id are the time of its creation: a start somewhere between two.
-            SELECT ('x' || translate(left(low::text, 13), '-', ''))::bit(48)::bigint AS low,
-                ('x' || translate(left(high::text, 13), '-', ''))::bit(48)::bigint AS high
-            FROM (SELECT
-                (SELECT org_id FROM jobs WHERE state = 'queued' AND queue = \(queue) ORDER BY org_id LIMIT 1) AS low,
-                (SELECT org_id FROM jobs WHERE state = 'queued' AND queue = \(queue) ORDER BY org_id DESC LIMIT 1) AS high
-            ) AS orgs
-        ), start AS MATERIALIZED (
-            SELECT (lpad(to_hex(low + (random() * (high - low))::bigint), 12, '0') || repeat('0', 20))::uuid AS at
-            FROM ends WHERE low IS NOT NULL
-        ), lanes AS (
-            SELECT first.org_id, first.lane, half.high, 1 AS n
-            FROM start CROSS JOIN LATERAL (VALUES (at, \(LaneCursor.end)::uuid), (\(LaneCursor.start)::uuid, at))
-                AS half (low, high)
-            CROSS JOIN LATERAL (
-                SELECT j.org_id, j.lane FROM jobs j WHERE j.state = 'queued' AND j.queue = \(queue)
-                    AND j.org_id >= half.low AND j.org_id <= half.high
-                ORDER BY j.org_id, j.lane LIMIT 1
-            ) AS first
-            UNION ALL
-            SELECT next.org_id, next.lane, lanes.high, lanes.n + 1 FROM lanes CROSS JOIN LATERAL (
-                SELECT j.org_id, j.lane FROM jobs j WHERE j.state = 'queued' AND j.queue = \(queue)
-                    AND (j.org_id, j.lane) > (lanes.org_id, lanes.lane) AND j.org_id <= lanes.high
-                ORDER BY j.org_id, j.lane LIMIT 1
-            ) AS next WHERE lanes.n < \(lanesWithoutSchedule)
-        ), running AS MATERIALIZED (
-            SELECT org_id, lane, count(*) AS n FROM jobs WHERE state = 'running' AND queue = \(queue) GROUP BY 1, 2
-        ), control AS MATERIALIZED (
-            SELECT scope, subject, state, concurrency_max FROM queue_control WHERE queue = \(queue)
-        ), open AS (
-            SELECT DISTINCT lanes.org_id, lanes.lane FROM lanes
-            WHERE NOT EXISTS (SELECT 1 FROM control c WHERE c.state <> 'running'
-                    AND (c.scope = 'queue' OR c.scope = 'org' AND c.subject = lanes.org_id::text
-                        OR c.scope = 'lane' AND c.subject = lanes.lane))
-                AND coalesce((SELECT sum(r.n) FROM running r WHERE r.org_id = lanes.org_id), 0)
-                    < coalesce((SELECT c.concurrency_max FROM control c
-                        WHERE c.scope = 'org' AND c.subject = lanes.org_id::text), \(defaults.orgConcurrencyMax)::integer, 1000000)
-                AND coalesce((SELECT sum(r.n) FROM running r WHERE r.lane = lanes.lane), 0)
-                    < coalesce((SELECT c.concurrency_max FROM control c
-                        WHERE c.scope = 'lane' AND c.subject = lanes.lane), \(defaults.laneConcurrencyMax)::integer, 1000000)
-        ), due AS MATERIALIZED (
-            SELECT due.org_id, due.id, due.priority FROM open
-            CROSS JOIN (VALUES (0), (1), (2)) AS levels (level) CROSS JOIN LATERAL (
-                SELECT j.org_id, j.id, j.priority FROM jobs j
-                WHERE j.state = 'queued' AND j.queue = \(queue) AND j.org_id = open.org_id AND j.lane = open.lane
-                    AND j.priority = level AND j.run_at <= now()
-                ORDER BY j.run_at, j.id LIMIT 1 FOR UPDATE SKIP LOCKED
-            ) AS due
-        ), chosen AS (
-            SELECT org_id, id FROM (
-                SELECT DISTINCT ON (org_id) org_id, id FROM due ORDER BY org_id, priority, random()
-            ) AS one ORDER BY random() LIMIT \(limit)
-        )
-        UPDATE jobs SET state = 'running', gen = jobs.gen + 1, attempt = attempt + 1, worker_id = \(worker),
-            started_at = now()
-        FROM chosen WHERE jobs.org_id = chosen.org_id AND jobs.id = chosen.id AND jobs.state = 'queued'
-        RETURNING jobs.org_id, jobs.id, queue, kind, lane, priority, payload::text AS payload, attempt, max_attempts,
-            crash_count, gen, created_at
-        """
-    }
-
-    private static let lanesWithoutSchedule = 300
-
     /// Reads what a claim returned.
     package static func claimed(_ row: Row) throws -> ClaimedJob {
         ClaimedJob(
@@ -203,6 +127,16 @@ package enum Jobs {
         """
     }
 
+    /// Those attempts that nobody has taken back: `id`.
+    package static func stillOurs(_ jobs: [ClaimedJob]) -> Statement {
+        """
+        SELECT j.id FROM jobs j
+        JOIN unnest(\(jobs.map(\.org))::uuid[], \(jobs.map(\.id))::uuid[], \(jobs.map(\.generation))::integer[])
+            AS w (org_id, id, gen) ON j.org_id = w.org_id AND j.id = w.id AND j.gen = w.gen
+        WHERE j.state = 'running'
+        """
+    }
+
     /// Tickets of given jobs as they stand, whatever their state: `org_id, id, …, state`.
     package static func tickets(of jobs: [(org: OrgID, id: JobID)]) -> Statement {
         """
@@ -243,6 +177,24 @@ package enum Jobs {
         """
     }
 
+    /// Delayed jobs of a queue after `cursor` that are due within the horizon, in the order of their time.
+    ///
+    /// Jobs that might run when they were made are not among them: those are found lane by lane.
+    package static func delayed(
+        queue: String,
+        after cursor: DueCursor?,
+        limit: Int,
+        horizon: Duration
+    ) -> Statement {
+        """
+        SELECT org_id, id, queue, lane, priority, gen, run_at FROM jobs
+        WHERE queue = \(queue) AND state = 'queued' AND run_at > created_at
+            AND (run_at, id) > (coalesce(\(cursor?.due)::timestamptz, now()), \((cursor?.id ?? JobID(LaneCursor.start.uuid)))::uuid)
+            AND run_at <= now() + \(horizon.microseconds) * interval '1 microsecond'
+        ORDER BY run_at, id LIMIT \(limit)
+        """
+    }
+
     /// The next queued jobs of one lane.
     package static func waiting(
         queue: String,
@@ -275,77 +227,10 @@ package enum Jobs {
             due: try row("run_at")
         )
     }
-
-    /// Removes what finished before the given age, some at a time.
-    package static func purgeFinished(olderThan age: Duration, limit: Int) -> Statement {
-        """
-        DELETE FROM jobs USING (
-            SELECT org_id, id FROM jobs
-            WHERE state IN ('succeeded', 'cancelled') AND finished_at < now() - \(age.microseconds) * interval '1 microsecond'
-            ORDER BY finished_at LIMIT \(limit) FOR UPDATE SKIP LOCKED
-        ) AS old WHERE jobs.org_id = old.org_id AND jobs.id = old.id
-        """
-    }
-
-    /// How many jobs each queue has by state, and the age of its oldest waiting one; `org` is null unless by organization.
-    package static func depths(byOrg: Bool) -> Statement {
-        let column = byOrg ? "org_id::text" : "NULL::text"
-        return """
-            SELECT queue, \(raw: column) AS org,
-                count(*) FILTER (WHERE state = 'queued' AND run_at <= now()) AS ready,
-                count(*) FILTER (WHERE state = 'queued' AND run_at > now()) AS delayed,
-                count(*) FILTER (WHERE state = 'running') AS running,
-                count(*) FILTER (WHERE state = 'dead') AS dead,
-                coalesce(extract(epoch FROM now() - min(run_at) FILTER (WHERE state = 'queued' AND run_at <= now())), 0)
-                    ::double precision AS oldest_seconds
-            FROM jobs WHERE state IN ('queued', 'running', 'dead') GROUP BY 1, 2 ORDER BY 1, 2
-            """
-    }
-
-    /// The newest dead letters of a queue.
-    package static func dead(queue: String, limit: Int) -> Statement {
-        """
-        SELECT org_id, id, finished_at, last_error FROM jobs WHERE queue = \(queue) AND state = 'dead'
-        ORDER BY finished_at DESC LIMIT \(limit)
-        """
-    }
-
-    /// One dead letter with everything.
-    package static func dead(_ id: JobID) -> Statement {
-        """
-        SELECT org_id, queue, lane, created_at, finished_at, attempt, max_attempts, crash_count, last_error,
-            payload::text AS payload
-        FROM jobs WHERE id = \(id) AND state = 'dead'
-        """
-    }
-
-    /// Lets one dead letter of a queue, or all, run again with fresh attempts, behind everything fresh.
-    ///
-    /// Of those with one unique key the newest runs, unless a job with that key waits or runs already.
-    package static func replay(_ queue: String, _ id: JobID?) -> Statement {
-        """
-        UPDATE jobs SET state = 'queued', gen = gen + 1, attempt = 0, crash_count = 0, run_at = now(), finished_at = NULL,
-            priority = \(Priority.last.rawValue)
-        FROM (
-            SELECT org_id, id, row_number() OVER (
-                PARTITION BY org_id, coalesce(unique_key, id::text) ORDER BY finished_at DESC, id DESC) AS n
-            FROM jobs WHERE queue = \(queue) AND state = 'dead' AND (\(id)::uuid IS NULL OR id = \(id))
-        ) AS newest
-        WHERE newest.n = 1 AND jobs.org_id = newest.org_id AND jobs.id = newest.id AND jobs.state = 'dead'
-            AND NOT EXISTS (SELECT 1 FROM jobs other WHERE other.org_id = jobs.org_id AND other.queue = jobs.queue
-                AND other.unique_key = jobs.unique_key AND other.state IN ('queued', 'running'))
-        RETURNING jobs.id
-        """
-    }
-
-    /// Deletes one dead letter of a queue, or all.
-    package static func drop(_ queue: String, _ id: JobID?) -> Statement {
-        "DELETE FROM jobs WHERE queue = \(queue) AND state = 'dead' AND (\(id)::uuid IS NULL OR id = \(id)) RETURNING id"
-    }
 }
 
 /// Where the feeder's walk over lanes stands.
-package struct LaneCursor: Sendable, Equatable {
+package struct LaneCursor: Sendable, Hashable {
     package let org: OrgID
     package let lane: String
 
@@ -357,6 +242,18 @@ package struct LaneCursor: Sendable, Equatable {
 
     static let start = OrgID("00000000-0000-0000-0000-000000000000") ?? OrgID()
     static let end = OrgID("ffffffff-ffff-ffff-ffff-ffffffffffff") ?? OrgID()
+}
+
+/// Where the feeder's look by time stands.
+package struct DueCursor: Sendable {
+    let due: Timestamp
+    let id: JobID
+
+    /// Reads `run_at, id`.
+    package init(_ row: Row) throws {
+        due = try row("run_at")
+        id = try row("id")
+    }
 }
 
 /// The end of one attempt, as `Jobs.finish` writes it.

@@ -44,7 +44,7 @@ package struct Schedule: Sendable {
         package let nextDue: Duration?
     }
 
-    /// The schedule is not set up: Redis was flushed, or is new.
+    /// The schedule is not set up, as Redis was flushed or is new; or it is, and the caller has not registered what it runs.
     package struct NotStanding: Error {}
 
     private let redis: Redis
@@ -87,13 +87,22 @@ package struct Schedule: Sendable {
         return try await run(.push, queue, arguments).map { $0.int.flatMap(Pushed.init) ?? .refused }
     }
 
-    /// Leases up to `limit` jobs for `length`.
-    package func lease(queue: String, limit: Int, length: Duration) async throws -> Leases {
+    /// Leases up to `limit` jobs for `length`; throws `NotStanding` also when the schedule was set up anew and `worker` has
+    /// not registered what it runs.
+    package func lease(
+        queue: String,
+        limit: Int,
+        length: Duration,
+        worker: WorkerID? = nil
+    ) async throws -> Leases {
         let token = [UInt8].random(count: 12).base64URL
         let reply = try await run(
             .lease,
             queue,
-            [RedisArgument(limit), RedisArgument(token), RedisArgument(Int(length.milliseconds))]
+            [
+                RedisArgument(limit), RedisArgument(token), RedisArgument(Int(length.milliseconds)),
+                RedisArgument(worker?.description ?? ""),
+            ]
         )
         let wait = reply.first?.int ?? -1
         var leases: [Lease] = []
@@ -155,17 +164,27 @@ package struct Schedule: Sendable {
         return try await run(.extend, queue, arguments).map { $0.int.flatMap(Renewal.init) ?? .lost }
     }
 
+    /// How far Redis' clock may be from where a reaper expects it.
+    package static let clockTolerance: Duration = .seconds(1)
+
     /// Takes over leases that expired; the caller has `length` to put their rows right and settle them.
+    ///
+    /// Returns Redis' time. Where that is not what the caller expects, within `clockTolerance`, nothing was taken.
     package func reap(
         queue: String,
         limit: Int,
-        length: Duration
+        length: Duration,
+        expecting expected: Timestamp? = nil
     ) async throws -> (now: Timestamp, [ExpiredLease]) {
         let token = "reaper-" + [UInt8].random(count: 12).base64URL
         let reply = try await run(
             .reap,
             queue,
-            [RedisArgument(limit), RedisArgument(token), RedisArgument(Int(length.milliseconds))]
+            [
+                RedisArgument(limit), RedisArgument(token), RedisArgument(Int(length.milliseconds)),
+                RedisArgument(expected.map { String(milliseconds($0)) } ?? ""),
+                RedisArgument(Int(Self.clockTolerance.milliseconds)),
+            ]
         )
         let now = Timestamp(microseconds: Int64(reply.first?.int ?? 0) * 1000)
         var expired: [ExpiredLease] = []
@@ -180,14 +199,20 @@ package struct Schedule: Sendable {
         return (now, expired)
     }
 
-    /// Registers running jobs after the schedule was lost.
+    /// Registers running jobs after the schedule was lost; true where the lease is now under the given token.
+    ///
+    /// `worker` says that this worker runs nothing else, so that leasing need not wait for it any longer.
+    @discardableResult
     package func adopt(
         _ running: [(job: ClaimedJob, token: String)],
         queue: String,
-        length: Duration
-    ) async throws {
-        guard !running.isEmpty else { return }
-        var arguments: [RedisArgument] = [RedisArgument(Int(length.milliseconds))]
+        length: Duration,
+        all worker: WorkerID? = nil
+    ) async throws -> [Bool] {
+        guard !running.isEmpty || worker != nil else { return [] }
+        var arguments: [RedisArgument] = [
+            RedisArgument(Int(length.milliseconds)), RedisArgument(worker?.description ?? ""),
+        ]
         for (job, token) in running {
             arguments.append(RedisArgument(job.id.description))
             arguments.append(RedisArgument(job.org.description))
@@ -197,7 +222,7 @@ package struct Schedule: Sendable {
             arguments.append(RedisArgument(job.generation - 1))
             arguments.append(RedisArgument(token))
         }
-        try await run(.adopt, queue, arguments)
+        return try await run(.adopt, queue, arguments).map { $0.int == 1 }
     }
 
     /// Takes out jobs that nobody runs; false where somebody does, or it is unknown.
@@ -207,10 +232,23 @@ package struct Schedule: Sendable {
         return try await run(.withdraw, queue, jobs.map { RedisArgument($0.description) }).map { $0.int == 1 }
     }
 
+    /// How long nothing is leased after the schedule was set up, at most, for workers to register what they run.
+    package static let awaitedAtMost: Duration = .seconds(5)
+
     /// Sets the schedule up, with pauses and limits as they are in PostgreSQL; returns its epoch.
+    ///
+    /// Where it did not stand, nothing is leased until the workers `awaited` have registered what they run.
     @discardableResult
-    package func configure(queue: String, _ settings: [String: String]) async throws -> String {
-        var arguments: [RedisArgument] = [RedisArgument(UUID().uuidString.lowercased())]
+    package func configure(
+        queue: String,
+        _ settings: [String: String],
+        awaiting awaited: [WorkerID] = []
+    ) async throws -> String {
+        var arguments: [RedisArgument] = [
+            RedisArgument(UUID().uuidString.lowercased()),
+            RedisArgument(Int(Self.awaitedAtMost.milliseconds)), RedisArgument(awaited.count),
+        ]
+        arguments += awaited.map { RedisArgument($0.description) }
         for (field, value) in settings.sorted(by: { $0.key < $1.key }) {
             arguments.append(RedisArgument(field))
             arguments.append(RedisArgument(value))
@@ -237,13 +275,41 @@ package struct Schedule: Sendable {
         return (reply[0].int ?? 0, reply[1].int ?? 0, reply[2].int ?? 0, lanes)
     }
 
+    /// A lane or an organization that its rate holds back.
+    package struct Parked: Sendable {
+        package let scope: ControlScope
+        package let org: OrgID?
+        /// Until it is asked again.
+        package let wait: Duration
+    }
+
+    /// How many lanes and organizations are held back by a rate at the moment, and some of them, the next to return first.
+    package func parked(queue: String, naming most: Int) async throws -> (count: Int, some: [Parked]) {
+        let reply = try await run(.parked, queue, [RedisArgument(most)])
+        let some = stride(from: 1, to: reply.count - 2, by: 3).compactMap { index -> Parked? in
+            guard let held = reply[index].string, let wait = reply[index + 2].int else { return nil }
+            let org = reply[index + 1].string.flatMap { OrgID($0) }
+            let isLane = held.hasPrefix("l:")
+            guard let scope = isLane ? ControlScope.lane(String(held.dropFirst(2))) : org.map({ .org($0) })
+            else {
+                return nil
+            }
+            return Parked(scope: scope, org: org, wait: .milliseconds(wait))
+        }
+        return (reply.first?.int ?? 0, some)
+    }
+
     @discardableResult
     private func run(_ script: Script, _ queue: String, _ arguments: [RedisArgument]) async throws -> [RESP] {
         do {
             return try await redis.run(script, keys: [prefix(queue)], arguments: arguments).array ?? []
         } catch {
             // A script that had to be loaded first has its name in front.
-            if case .server(let message) = error, message.contains("NOEPOCH") { throw NotStanding() }
+            if case .server(let message) = error,
+                message.contains("NOEPOCH") || message.contains("UNREGISTERED")
+            {
+                throw NotStanding()
+            }
             throw error
         }
     }
@@ -262,6 +328,7 @@ extension Script {
     fileprivate static let adopt = scheduleScript("adopt", PackageResources.adopt_lua)
     fileprivate static let withdraw = scheduleScript("withdraw", PackageResources.withdraw_lua)
     fileprivate static let configure = scheduleScript("configure", PackageResources.configure_lua)
+    fileprivate static let parked = scheduleScript("parked", PackageResources.parked_lua)
     fileprivate static let counts = scheduleScript("counts", PackageResources.counts_lua)
 
     private static func scheduleScript(_ name: String, _ source: [UInt8]) -> Script {

@@ -37,7 +37,8 @@ package struct Migrator: Sendable {
 
     /// All migrations, oldest first; a test compares this list with the folder.
     package static let all: [Migration] = [
-        Migration("V0001_initial", PackageResources.V0001_initial_sql)
+        Migration("V0001_initial", PackageResources.V0001_initial_sql),
+        Migration("V0002_queue", PackageResources.V0002_queue_sql),
     ]
 
     /// A name for this set of migrations, which changes when any of them does.

@@ -36,6 +36,9 @@ package struct ProbePayload: Codable, Sendable {
 }
 
 extension QueueControl.Defaults {
-    /// The limits of a queue that no operator has changed.
+    /// The limits of a queue that no operator has changed: none.
+    ///
+    /// That one organization leaves room for the next is the
+    /// schedule's own rule (`Queue/Scripts/lease.lua`), as it depends on how many slots there are.
     package static func of(_ queue: String) -> QueueControl.Defaults { QueueControl.Defaults() }
 }

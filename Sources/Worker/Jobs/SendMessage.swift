@@ -55,11 +55,7 @@ struct SendMessage: Work {
     }
 
     func burial(payload: String, org: OrgID, reason: String) async throws -> [Statement] {
-        // Where it cannot be read nobody knows whose end this is; the dead letter says so.
-        guard let payload = try? payload.decoded(as: SendPayload.self),
-            let message = try await store.outboundMessage(payload, org: org)
-        else { return [] }
-        return message.recordingFailure(fail(message.recipients.filter(\.state.isOpen), reason))
+        try await store.burial(of: queue, payload: payload, org: org, reason: reason)
     }
 
     // MARK: Composing

@@ -1,7 +1,14 @@
 -- Leases ready jobs, fair by weighted round robin over organizations and by turns over an organization's lanes.
--- ARGV: how many at most, lease token, lease length (ms).
+-- ARGV: how many at most, lease token, lease length (ms), worker or "".
 -- Returns {ms until something else is due or -1, then per job id, organization, lane, generation}.
 if not standing() then return redis.error_reply('NOEPOCH the schedule must be set up first') end
+if call('EXISTS', P .. 'awaited') == 1 then
+  if call('SISMEMBER', P .. 'awaited', ARGV[4]) == 1 then
+    return redis.error_reply('UNREGISTERED this worker must register what it runs first')
+  end
+  -- What others run is not counted yet, so no cap could be kept.
+  return { math.max(0, call('PTTL', P .. 'awaited')) }
+end
 
 -- What an operator or a default says of a lane or an organization; read once a call.
 local rules = {}
@@ -12,9 +19,20 @@ local function rule(held)
       'rate:' .. kind, 'weight:' .. held)
     rules[held] = {
       pause = v[1], cap = tonumber(v[2] or v[3]), rate = tonumber(v[4] or v[5]), weight = tonumber(v[6]) or 1,
+      shares = kind == 'o' and not v[2],
     }
   end
   return rules[held]
+end
+
+-- One organization may take three jobs for each slot that it leaves free: alone three quarters of all slots, two greedy
+-- ones three sevenths each, and whoever comes next finds one. Only for who has no cap of its own. Being held so ends
+-- with one of its own jobs, of which there is at least one.
+local SHARE = 3
+local slots = tonumber(call('HGET', P .. 'cfg', 'slots'))
+local leased_before = slots and tonumber(call('HGET', P .. 'n', 'leased')) or 0
+local function over_share(running)
+  return slots and running > 0 and running >= SHARE * (slots - leased_before - counts.leased)
 end
 
 -- A tenth of a second's worth may come at once.
@@ -25,7 +43,10 @@ local function burst(rate) return math.max(1, rate / 10) end
 local function gate(held)
   local r = rule(held)
   if r.pause or r.rate and r.rate <= 0 then return 'pause' end
-  if r.cap and (tonumber(call('HGET', P .. held, 'n')) or 0) >= r.cap then return 'cap' end
+  if r.cap or r.shares and slots then
+    local running = tonumber(call('HGET', P .. held, 'n')) or 0
+    if r.cap and running >= r.cap or r.shares and over_share(running) then return 'cap' end
+  end
   if not r.rate then return nil end
   local b = call('HMGET', P .. 'b:' .. held, 'tk', 'ts')
   local tokens = burst(r.rate)

@@ -3,6 +3,8 @@
 -- KEYS[1] is the prefix of all keys of one queue and shard, "<namespace>:{<queue>.<shard>}:", one hash tag, so that
 -- a script runs on one node of a cluster. Under it:
 --   epoch          set while the schedule stands; without it every script refuses (a flush, an empty new primary)
+--   awaited        set of workers that have still to register what they run since the epoch was set; nothing is leased
+--                  while it is there, and it goes by itself after a while
 --   j:<job>        hash: o organization, l lane, p priority, g generation, s state (r ready, d delayed, l leased),
 --                  t lease token. No payload.
 --   r:<lane>:<p>   list of ready jobs, next first
@@ -14,7 +16,8 @@
 --   b:o:<org>, b:l:<lane>  token bucket, hash: tk tokens at ts; gone when it is full again
 --   delayed, lease ZSETs of jobs by due time and by expiry; park a ZSET of "o:<org>" and "l:<lane>" by return
 --   n              hash of exact counts: ready, delayed, leased
---   cfg            hash: pause, pause:o:<org>, pause:l:<lane>, cap:…, rate:…, weight:o:<org>
+--   cfg            hash: pause, pause:o:<org>, pause:l:<lane>, cap:…, rate:…, weight:o:<org>; slots: how many jobs
+--                  all workers together run at a time
 --   hungry         set of "<org> <lane>" whose window ran low while rows wait in PostgreSQL
 -- Times are milliseconds of Redis' own clock. `lease` is the only record of what is active.
 local P = KEYS[1]
@@ -25,6 +28,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local WINDOW = 500          -- jobs of one lane and priority in Redis
 local WINDOW_PARKED = 50    -- while its lane is parked
+local WINDOW_DELAYED = 250  -- into which a job that is not due yet may still come: fresh ones find room behind a storm
+                            -- of retries
 local PARKED = 1000         -- milliseconds; who is held no longer than this is not parked but paced
 local LOW_WATER = 100       -- below it the feeder is called
 local LOW_WATER_PARKED = 10
@@ -101,6 +106,16 @@ local function place(job, lane, org, priority, due, front)
   call('HSET', P .. 'j:' .. job, 's', 'd')
   call('ZADD', P .. 'delayed', due, job)
   count('delayed', 1)
+end
+
+-- Takes a waiting job from where it waits, `state` being r or d; its hash stays.
+local function take_out(job, state, lane, priority)
+  if state == 'd' then
+    call('ZREM', P .. 'delayed', job)
+    count('delayed', -1)
+  elseif call('LREM', P .. 'r:' .. lane .. ':' .. priority, 1, job) == 1 then
+    count('ready', -1)
+  end
 end
 
 -- Whether a lane is held for longer than a moment.

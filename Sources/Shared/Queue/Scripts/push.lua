@@ -4,10 +4,12 @@
 if not standing() then return redis.error_reply('NOEPOCH the schedule must be set up first') end
 
 -- A job that is known may have been pushed before it was taken back in PostgreSQL; its fence follows. One that is in
--- no ZSET although it says so was lost there by somebody's hand, and comes back. True if it did.
+-- no ZSET although it says so was lost there by somebody's hand, and comes back. So does one whose row waits behind a
+-- newer fence than its lease: that attempt is over, and whoever held the lease has not told or cannot. True if it did.
 local function mend(job, J, v, generation, due)
   if v[1] == 'l' then
-    if call('ZSCORE', P .. 'lease', job) then return false end
+    if call('ZSCORE', P .. 'lease', job) and tonumber(generation) <= tonumber(v[2]) then return false end
+    call('ZREM', P .. 'lease', job)
     call('HDEL', J, 't')
     left_running(v[3], v[4])
   elseif v[1] == 'd' and not call('ZSCORE', P .. 'delayed', job) then
@@ -33,7 +35,7 @@ for i = 1, #ARGV, 6 do
     out[#out + 1] = 2
   else
     local known = tonumber(call('HGET', L, 'c' .. priority)) or 0
-    if known >= WINDOW or known >= WINDOW_PARKED and parked(lane, org) then
+    if known >= (due > now and WINDOW_DELAYED or WINDOW) or known >= WINDOW_PARKED and parked(lane, org) then
       call('HSET', L, 'x' .. priority, '1')
       out[#out + 1] = 2
     else

@@ -6,12 +6,7 @@ for i = 1, #ARGV do
   local job = ARGV[i]
   local v = call('HMGET', P .. 'j:' .. job, 's', 'l', 'o', 'p')
   if v[1] == 'r' or v[1] == 'd' then
-    if v[1] == 'd' then
-      call('ZREM', P .. 'delayed', job)
-      count('delayed', -1)
-    elseif call('LREM', P .. 'r:' .. v[2] .. ':' .. v[4], 1, job) == 1 then
-      count('ready', -1)
-    end
+    take_out(job, v[1], v[2], v[4])
     forget(job, v[2], v[3], v[4])
     forget_lane(v[2])
     forget_org(v[3])
