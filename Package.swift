@@ -147,8 +147,8 @@ let package = Package(
             path: "Tests/Support",
             swiftSettings: settings
         ),
-        tests("PlatformTests", ["Platform"]),
-        tests("MailTests", ["Mail"]),
+        tests("PlatformTests", ["Platform", "TestSupport"]),
+        tests("MailTests", ["Mail", "TestSupport"]),
         tests("DatabaseTests", ["Database", "Platform", "TestSupport", lifecycle, log]),
         tests("RedisTests", ["Redis", "Platform", "TestSupport", lifecycle, log]),
         tests("DNSTests", ["DNS", "Platform", "TestSupport", log]),

@@ -41,7 +41,7 @@ struct MXRouteTests {
         try await withResolver(records) { resolver, _ in
             var orders: Set<[String]> = []
             for seed in 0..<50 {
-                var generator = SplitMix(state: UInt64(seed))
+                var generator = SeededGenerator(seed: UInt64(seed))
                 let answer = await resolver.exchangers(of: "many.test", using: &generator)
                 guard case .hosts(let hosts, _) = answer else {
                     Issue.record("\(answer)")

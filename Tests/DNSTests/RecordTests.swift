@@ -1,5 +1,6 @@
 // Record data as it stands in an answer, the hostile kind included.
 
+import TestSupport
 import Testing
 
 @testable import DNS
@@ -47,7 +48,7 @@ struct RecordTests {
 
     @Test("no mutation of a record does harm")
     func mutations() {
-        var generator = SplitMix(state: 20_260_101)
+        var generator = SeededGenerator(seed: 20_260_101)
         let seeds: [(RecordType, [UInt8])] = [
             (.mx, [0, 10, 4] + "mail".utf8 + [4] + "test".utf8 + [0]),
             (.txt, [10] + "v=DKIM1; k".utf8 + [3] + "=rs".utf8),
@@ -75,18 +76,5 @@ struct RecordTests {
             }
         }
         #expect(read > 0)
-    }
-}
-
-/// Repeatable randomness.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        word = (word ^ (word >> 27)) &* 0x94d0_49bb_1331_11eb
-        return word ^ (word >> 31)
     }
 }

@@ -114,13 +114,13 @@ struct ResolverTests {
         var spent = await clock.measure {
             await #expect(throws: DNSFault.timedOut) { try await resolver.lookup("a.test", .a) }
         }
-        #expect(spent >= .milliseconds(600) && spent < .seconds(3))
+        #expect(spent >= .milliseconds(600) && spent < .seconds(20))
         spent = await clock.measure {
             await #expect(throws: DNSFault.timedOut) {
                 try await resolver.lookup("b.test", .a, fresh: false, timeout: .milliseconds(200))
             }
         }
-        #expect(spent >= .milliseconds(200) && spent < .seconds(3))
+        #expect(spent >= .milliseconds(200) && spent < .seconds(20))
     }
 
     @Test("a cancelled look-up ends at once, one cancelled before it began too")
@@ -148,7 +148,7 @@ struct ResolverTests {
                 #expect(await task.value == .cancelled)
             }
         }
-        #expect(spent < .seconds(3))
+        #expect(spent < .seconds(20))
     }
 
     @Test("more look-ups than may be under way wait their turn and all are answered")
@@ -282,9 +282,9 @@ private final class SilentServer: Sendable {
 
     deinit { close(socket) }
 
-    /// Returns when somebody has asked, within five seconds.
+    /// Returns when somebody has asked, within half a minute.
     func waitForQuestion() async throws {
-        for _ in 0..<500 {
+        for _ in 0..<3000 {
             var descriptor = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
             if poll(&descriptor, 1, 0) == 1 { return }
             // A blocking wait would hold one of the few threads that the look-ups need.

@@ -71,6 +71,51 @@ func withServer(
     await database.close()
 }
 
+/// Asks every few milliseconds until it is so, for at most half a minute.
+func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
+    let deadline = ContinuousClock.now + .seconds(30)
+    while ContinuousClock.now < deadline {
+        if try await condition() { return }
+        // Nothing announces it; asking is the only way.
+        try await Task.sleep(for: .milliseconds(5))
+    }
+    Issue.record("it never came true: \(what)")
+}
+
+/// Returns when a statement that holds `text` runs on the tests' server.
+func untilRunning(_ text: String) async throws {
+    try await asking { observer in
+        try await eventually("\(text) runs") {
+            try await observer.query(
+                .owner,
+                """
+                SELECT pid FROM pg_stat_activity
+                WHERE state = 'active' AND position(\(text) IN query) > 0 AND pid <> pg_backend_pid()
+                """
+            ).count > 0
+        }
+    }
+}
+
+/// Returns when the tests' server has lost the backend.
+func untilGone(_ pid: Int) async throws {
+    try await asking { observer in
+        try await eventually("backend \(pid) is gone") {
+            try await observer.query(.owner, "SELECT pid FROM pg_stat_activity WHERE pid = \(Int32(pid))")
+                .count
+                == 0
+        }
+    }
+}
+
+private func asking(_ body: (Database) async throws -> Void) async throws {
+    var configuration = Database.Configuration(url: try PostgresServer.url())
+    configuration.connectionsMax = 1
+    let observer = Database(configuration, logger: quiet)
+    try await body(observer)
+    await observer.close()
+}
+
 /// The error that `act` throws, nil if it throws none.
 func failure(_ act: () async throws -> Void) async -> DatabaseError? {
     do {

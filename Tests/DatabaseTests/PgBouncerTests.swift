@@ -186,7 +186,7 @@ private final class PgBouncer: Sendable {
     }
 
     private func waitUntilListening() throws {
-        for _ in 0..<200 {
+        for _ in 0..<1500 {
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
             defer { close(descriptor) }
             var address = sockaddr_in()

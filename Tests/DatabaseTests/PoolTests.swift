@@ -1,7 +1,8 @@
-import Database
 import Foundation
 import Platform
 import Testing
+
+@testable import Database
 
 @Suite("A few connections serve many tasks")
 struct PoolTests {
@@ -51,8 +52,9 @@ struct PoolTests {
                             )
                         }
                     )
-                    // Each must stand in line before the next comes.
-                    try await Task.sleep(for: .milliseconds(5))
+                    try await eventually("it stands in line before the next comes") {
+                        database.pool.waitingCount == number + 1
+                    }
                 }
                 return tasks
             }
@@ -84,7 +86,7 @@ struct PoolTests {
                                 "No database connection became free within 1.0 s: 2 of 2 are in use and 1 calls wait."
                             )
                     )
-                    #expect(took < .seconds(3))
+                    #expect(took >= .seconds(1) && took < .seconds(20))
                 }
             }
             try await database.ping()
@@ -100,7 +102,7 @@ struct PoolTests {
             let errors = try await database.transaction(.owner) { transaction in
                 try await transaction.query("SELECT 1")
                 let waiting = (0..<3).map { _ in Task { await failure { try await database.ping() } } }
-                try await Task.sleep(for: .milliseconds(100))  // until the three stand in line
+                try await eventually("the three stand in line") { database.pool.waitingCount == 3 }
                 #expect(
                     await failure { try await database.ping() }
                         == .unavailable("3 calls wait for the database already.")
@@ -113,25 +115,28 @@ struct PoolTests {
 
     @Test("a cancelled task leaves the line at once, and a running statement is not disturbed")
     func cancelledWaiting() async throws {
-        try await withDatabase({ $0.connectionsMax = 1 }) { database in
+        try await withDatabase({
+            $0.connectionsMax = 1
+            $0.acquireTimeout = .seconds(60)
+        }) { database in
             try await database.transaction(.owner) { transaction in
                 try await transaction.query("INSERT INTO counts VALUES (1, 1)")
                 let task = Task { await failure { try await database.ping() } }
-                try await Task.sleep(for: .milliseconds(50))  // until it stands in line
+                try await eventually("it stands in line") { database.pool.waitingCount == 1 }
                 let clock = ContinuousClock()
                 let took = await clock.measure {
                     task.cancel()
                     #expect(await task.value == .cancelled)
                 }
-                #expect(took < .milliseconds(500))
+                #expect(took < .seconds(20))
             }
             let running = Task {
                 try await database.batch(
                     .owner,
-                    ["SELECT pg_sleep(0.2)", "INSERT INTO counts VALUES (2, 2)"]
+                    ["SELECT pg_sleep(1), 'not disturbed'", "INSERT INTO counts VALUES (2, 2)"]
                 )
             }
-            try await Task.sleep(for: .milliseconds(100))  // until it runs
+            try await untilRunning("not disturbed")
             running.cancel()
             #expect(try await running.value.count == 2)
             #expect(try await database.query(.owner, "SELECT * FROM counts").count == 2)
@@ -145,7 +150,7 @@ struct PoolTests {
             $0.idleTimeout = .milliseconds(100)
         }) { database in
             let before = try await backend(database)
-            try await Task.sleep(for: .milliseconds(400))  // four idle times
+            try await untilGone(before)
             #expect(try await backend(database) != before)
         }
     }
@@ -194,8 +199,8 @@ struct PoolTests {
     @Test("closing lets running calls finish, refuses new ones and leaves no connection")
     func closing() async throws {
         try await withDatabase { database in
-            let running = Task { try await database.query(.owner, "SELECT pg_sleep(0.3)") }
-            try await Task.sleep(for: .milliseconds(100))  // until it runs
+            let running = Task { try await database.query(.owner, "SELECT pg_sleep(1), 'may finish'") }
+            try await untilRunning("may finish")
             await database.close()
             #expect(try await running.value.count == 1)
             #expect(

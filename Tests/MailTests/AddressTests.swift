@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Mail
@@ -179,7 +180,7 @@ struct AddressTests {
             "\"Lovelace, Ada\" <ada@[IPv6:2001:db8::1]>", "jörg+tag@例え.テスト",
         ]
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = SplitMix(state: seed)
+        var random = SeededGenerator(seed: seed)
         for _ in 0..<20_000 {
             let given = String(
                 decoding: random.mutate(Array(seeds[Int.random(in: 0..<seeds.count, using: &random)].utf8)),

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import Mail
@@ -437,7 +438,7 @@ struct ClientSessionTests {
     @Test("every recipient gets exactly one outcome, whatever the server says")
     func exactlyOnce() throws {
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = SplitMix(state: seed)
+        var random = SeededGenerator(seed: seed)
         let codes = [
             220, 235, 250, 250, 250, 250, 250, 334, 354, 354, 354, 421, 450, 452, 500, 550, 552, 554,
         ]

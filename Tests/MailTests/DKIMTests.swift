@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Mail
@@ -283,7 +284,7 @@ struct DKIMTests {
     @Test("mutated messages and records never trap, and the work they cause stays bounded")
     func mutations() async {
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = SplitMix(state: seed)
+        var random = SeededGenerator(seed: seed)
         let message = OutboundCorpora.withCRLF(Self.rfcMessage)
         for _ in 0..<500 {
             var records = Self.rfcRecords

@@ -1,5 +1,6 @@
 // Where lines and messages end, for every way in which somebody may pretend that they do.
 
+import TestSupport
 import Testing
 
 @testable import Mail

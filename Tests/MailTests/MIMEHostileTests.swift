@@ -1,6 +1,7 @@
 // Messages made to hurt, and real ones damaged at random: bounded time, bounded depth, never a crash, nothing dropped.
 
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Mail

@@ -1,6 +1,7 @@
 // Where the shared corpora lie: beside the checkout, or where COMMUNE_CORPORA says. They are read in place.
 
 import Foundation
+import TestSupport
 
 enum OutboundCorpora {
     static let root: URL? = {
@@ -23,21 +24,9 @@ enum OutboundCorpora {
     static func withCRLF(_ text: String) -> [UInt8] {
         Array(text.replacing("\r\n", with: "\n").replacing("\n", with: "\r\n").utf8)
     }
-
 }
 
-/// A generator whose seed is printed with a failure, so that the failure can be had again.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-
+extension SeededGenerator {
     /// A few random insertions, deletions, replacements and repetitions.
     mutating func mutate(_ bytes: [UInt8]) -> [UInt8] {
         var bytes = bytes

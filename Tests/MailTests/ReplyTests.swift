@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import Mail
@@ -128,7 +129,7 @@ struct ReplyTests {
             "354 go\r\n250 2.0.0 OK\r\n421 4.3.2 bye\r\n",
         ]
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = SplitMix(state: seed)
+        var random = SeededGenerator(seed: seed)
         for _ in 0..<20_000 {
             let bytes = random.mutate(Array(seeds[Int.random(in: 0..<seeds.count, using: &random)].utf8))
             var parser = ReplyParser()
@@ -158,7 +159,7 @@ struct ReplyTests {
     @Test("no message can end the data before its end")
     func noEarlyEnd() {
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = SplitMix(state: seed)
+        var random = SeededGenerator(seed: seed)
         let alphabet: [UInt8] = [0x0D, 0x0A, 0x2E, 0x61, 0x00]
         for _ in 0..<20_000 {
             let length = Int.random(in: 0...12, using: &random)

@@ -1,5 +1,6 @@
 // Conversations with the server's half of SMTP and LMTP, without a socket.
 
+import TestSupport
 import Testing
 
 @testable import Mail

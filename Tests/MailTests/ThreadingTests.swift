@@ -1,5 +1,6 @@
 // Subjects, ids and snippets.
 
+import TestSupport
 import Testing
 
 @testable import Mail

@@ -2,6 +2,7 @@
 
 import Foundation
 import Platform
+import TestSupport
 import Testing
 
 @Suite("Timestamp")
@@ -75,7 +76,7 @@ struct TimestampTests {
     @Test("what was written is read again, at any time of four-digit years")
     func roundTrip() {
         let seed = UInt64.random(in: 0...UInt64.max)
-        var generator = Seeded(state: seed)
+        var generator = SeededGenerator(seed: seed)
         for _ in 0..<5_000 {
             let milliseconds = Int64.random(
                 in: -62_135_596_800_000...253_402_300_799_999,
@@ -97,18 +98,5 @@ struct TimestampTests {
             Timestamp(Timestamp(microseconds: 1_742_027_191_238_123).date).microseconds
                 == 1_742_027_191_238_123
         )
-    }
-}
-
-/// A generator whose run can be had again from its seed (SplitMix64).
-struct Seeded: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }

@@ -2,6 +2,7 @@
 
 import Platform
 import Queue
+import TestSupport
 import Testing
 
 @Suite("Backoff")
@@ -15,7 +16,7 @@ struct BackoffTests {
     )
     func ceilings(attempt: Int, seconds: Double) {
         let backoff = Backoff.exponential(base: .seconds(2), max: .seconds(600))
-        var generator = Seeded(seed: 3)
+        var generator = SeededGenerator(seed: 3)
         let waits = (0..<1000).map { _ in backoff.delay(attempt: attempt, using: &generator).inSeconds }
         #expect(waits.allSatisfy { $0 >= 0 && $0 <= seconds })
         #expect((waits.max() ?? 0) > seconds * 0.98 && (waits.min() ?? seconds) < seconds * 0.02)
@@ -23,7 +24,7 @@ struct BackoffTests {
 
     @Test("chance spreads the waits over the whole of what is allowed, and never beyond")
     func jitter() {
-        var generator = Seeded(seed: 4)
+        var generator = SeededGenerator(seed: 4)
         let backoff = Backoff.exponential(base: .seconds(1), max: .seconds(3600))
         for attempt in 1...20 {
             let ceiling = min(3600, Double(1 << (attempt - 1)))
@@ -38,7 +39,7 @@ struct BackoffTests {
         arguments: [(0, 60), (1, 60), (2, 300), (3, 1800), (4, 1800), (100, 1800)]
     )
     func steps(attempt: Int, seconds: Int) {
-        var generator = Seeded(seed: 5)
+        var generator = SeededGenerator(seed: 5)
         let steps: [Duration] = [.seconds(60), .seconds(300), .seconds(1800)]
         #expect(
             Backoff.steps(steps, jitter: 0).delay(attempt: attempt, using: &generator) == .seconds(seconds)
@@ -51,22 +52,7 @@ struct BackoffTests {
 
     @Test("no steps are no wait")
     func noSteps() {
-        var generator = Seeded(seed: 6)
+        var generator = SeededGenerator(seed: 6)
         #expect(Backoff.steps([], jitter: 0.5).delay(attempt: 1, using: &generator) == .zero)
-    }
-}
-
-/// Chance that can be repeated: SplitMix64.
-struct Seeded: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

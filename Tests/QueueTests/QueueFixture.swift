@@ -28,7 +28,7 @@ enum Mode: String, Sendable, CaseIterable {
         let server = try await RedisServer(
             ["--cluster-enabled", "yes", "--cluster-port", "\(bus)"] + arguments
         )
-        let redis = Redis(try Redis.Configuration(url: server.url), logger: quiet)
+        let redis = try patientRedis(server.url)
         try await redis.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         try await eventually("the cluster stands") {
             try await redis.command("CLUSTER", "INFO").string?.contains("cluster_state:ok") == true
@@ -64,7 +64,7 @@ struct ScheduleFixture: Sendable {
     ) async throws {
         let url: String
         if let server { url = server.url } else { url = try await mode.url }
-        let redis = Redis(try Redis.Configuration(url: url), logger: quiet)
+        let redis = try patientRedis(url)
         let namespace = "test-\(UUID().uuidString)"
         let fixture = ScheduleFixture(
             schedule: Schedule(redis, namespace: namespace),
@@ -171,12 +171,21 @@ func withDatabase(_ body: (Database) async throws -> Void) async throws {
     }
 }
 
-/// Asks every 20 ms until it is so, for at most ten seconds.
+/// Asks every 20 ms until it is so, for at most half a minute.
 func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
-    for _ in 0..<500 {
+    let deadline = ContinuousClock.now + .seconds(30)
+    while ContinuousClock.now < deadline {
         if (try? await condition()) == true { return }
         // Nothing announces it; asking is the only way.
         try await Task.sleep(for: .milliseconds(20))
     }
     Issue.record("it never came true: \(what)")
+}
+
+/// A client to which a busy machine does not look like a Redis that hangs.
+private func patientRedis(_ url: String) throws -> Redis {
+    var configuration = try Redis.Configuration(url: url)
+    configuration.commandTimeout = .seconds(20)
+    configuration.connectTimeout = .seconds(20)
+    return Redis(configuration, logger: quiet)
 }

@@ -2,6 +2,7 @@
 
 import Platform
 import Redis
+import TestSupport
 import Testing
 
 @testable import Queue
@@ -35,7 +36,7 @@ struct ScheduleModel {
     static let leaseLength: Duration = .seconds(3600)
 
     let fixture: ScheduleFixture
-    var generator: Seeded
+    var generator: SeededGenerator
     var rows: [JobID: Row] = [:]
     var known: [JobID: Place] = [:]
     var rules: [String: String] = [:]
@@ -49,7 +50,7 @@ struct ScheduleModel {
 
     init(_ fixture: ScheduleFixture, seed: UInt64) {
         self.fixture = fixture
-        generator = Seeded(seed: seed)
+        generator = SeededGenerator(seed: seed)
     }
 
     func all(_ wanted: (Place) -> Bool) -> [JobID] {

@@ -25,7 +25,8 @@ struct LossTests {
                     #expect(error?.meansAway == true)
                 }
             }
-            #expect(spent < .seconds(2))
+            // A hundred times at once, not a hundred times a timeout.
+            #expect(spent < .seconds(20))
             try await server.start()
             try await redis.eventually { redis.isReachable }
             #expect(try await redis.command("GET", "a") == .null)
@@ -56,8 +57,8 @@ struct LossTests {
                 }
             }
             group.addTask {
-                // A moment of traffic before the end.
-                try? await Task.sleep(for: .milliseconds(200))
+                // Some traffic before the end.
+                try? await redis.eventually { (try await redis.command("GET", "n").int ?? 0) > 200 }
                 server.kill()
                 return (0, 0)
             }
@@ -81,7 +82,7 @@ struct LossTests {
         let spent = await clock.measure {
             await #expect(throws: RedisError.timedOut) { try await redis.command("PING") }
         }
-        #expect(spent >= .milliseconds(290) && spent < .seconds(3))
+        #expect(spent >= .milliseconds(290) && spent < .seconds(20))
         // The caller hears of its own timeout a moment before the client has let go of the connection.
         try await redis.eventually { !redis.isReachable }
         let error = await #expect(throws: RedisError.self) { try await redis.command("PING") }

@@ -132,9 +132,9 @@ package final class ServerProcess: Sendable {
         return folder
     }
 
-    /// Tries `isReady` every 20 ms for ten seconds, as long as the process runs; false when it never was.
+    /// Tries `isReady` every 20 ms for half a minute, as long as the process runs; false when it never was.
     package func waits(until isReady: () async -> Bool) async -> Bool {
-        for _ in 0..<500 where isRunning {
+        for _ in 0..<1500 where isRunning {
             if await isReady() { return true }
             // The server tells nobody when it is up, so it is asked again and again.
             try? await Task.sleep(for: .milliseconds(20))

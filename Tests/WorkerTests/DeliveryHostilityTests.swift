@@ -4,24 +4,13 @@ import Logging
 import Mail
 import NIOPosix
 import Platform
+import TestSupport
 import Testing
 
 @testable import Worker
 
 @Suite("Hostile SMTP peers")
 struct DeliveryHostilityTests {
-    /// Numbers that a seed decides.
-    private struct SeededGenerator: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9e37_79b9_7f4a_7c15
-            var mixed = state
-            mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-            mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-            return mixed ^ (mixed >> 31)
-        }
-    }
 
     private static let fragments = [
         "220 mail.example.test ESMTP\r\n", "250 Ok\r\n", "250-mail\r\n250-PIPELINING\r\n250 STARTTLS\r\n",
@@ -52,7 +41,7 @@ struct DeliveryHostilityTests {
 
     @Test("whatever a peer says, each recipient gets one fate", .timeLimit(.minutes(2)), arguments: 1...8)
     func anything(_ seed: UInt64) async throws {
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         for round in 0..<25 {
             let peer = try await SMTPPeer([Self.part(&generator), Self.part(&generator)])
             var settings = Settings(["COMMUNE_SMTP_ROUTES": "*=127.0.0.1:\(peer.port)"])

@@ -39,7 +39,7 @@ final class ManualClock: DeliveryClock {
 
     /// Waits until somebody waits for time to pass, lets it pass, and returns when all that was due is done.
     func advance(by time: Duration) async {
-        for _ in 0..<2_000 where state.withLock({ $0.calls.isEmpty }) {
+        for _ in 0..<6_000 where state.withLock({ $0.calls.isEmpty }) {
             // The client registers its deadline on its own thread, and nobody is told.
             try? await Task.sleep(for: .milliseconds(5))
         }

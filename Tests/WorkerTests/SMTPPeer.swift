@@ -178,7 +178,7 @@ final class SMTPPeer: Sendable {
             for await _ in gate.stream { return }
         case .stall(let time):
             // Until the buffers between client and peer are full, which nobody can see.
-            try await Task.sleep(for: .milliseconds(500))
+            try await Task.sleep(for: .seconds(2))
             await clock.advance(by: time)
             await input.drain()
         }

@@ -8,7 +8,7 @@ import ServiceLifecycle
 /// A database, reached over at most `connectionsMax` connections that open when they are first needed.
 package final class Database: Sendable, Service {
     private let configuration: Configuration
-    private let pool: Pool
+    let pool: Pool
 
     /// Makes the pool; nothing is connected yet.
     package init(_ configuration: Configuration, logger: Logger) {

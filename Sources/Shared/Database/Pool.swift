@@ -45,6 +45,9 @@ final class Pool: Sendable {
         self.logger = logger
     }
 
+    /// Calls that stand in line for a connection.
+    var waitingCount: Int { state.withLock { $0.waiting.count } }
+
     /// Gives the request to an owner, or has it wait, or refuses it.
     func submit(_ request: Request) {
         enum Placed {
