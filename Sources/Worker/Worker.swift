@@ -26,6 +26,8 @@ struct Worker {
         let delivery = Delivery(
             configuration.delivery,
             resolver: resolver,
+            ownDomains: OwnDomains { try await store.platformDomainNames() },
+            buckets: TokenBucket(redis),
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
             logger: logger
         )
@@ -34,7 +36,12 @@ struct Worker {
         self.delivery = delivery
 
         let works: [any Work] = [
-            SendMessage(store: store, signers: SignerCache(store), delivery: delivery, logger: logger),
+            SendMessage(
+                loader: MessageLoader(store),
+                composer: MessageComposer(signers: SignerCache(store), secrets: configuration.secrets),
+                delivery: delivery,
+                logger: logger
+            ),
             ProcessInbound(store: store, resolver: resolver),
             Probe(),
         ].filter { queues.contains($0.queue) }

@@ -15,6 +15,7 @@ extension Store {
                 AND (\(id)::uuid IS NULL OR j.id = \(id))
                 AND r.org_id = j.org_id AND r.message_id = (j.payload ->> 'message')::uuid
                 AND r.domain = j.payload ->> 'domain' AND r.state = 'failed'
+                AND (j.payload ->> 'recipient' IS NULL OR r.ordinal = (j.payload ->> 'recipient')::smallint)
             """
         return try await database.batch(.worker, [reopen, Jobs.replay(queue, id)])[1].count
     }
