@@ -28,6 +28,7 @@ let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metri
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -136,6 +137,7 @@ let package = Package(
             "Worker",
             [
                 "Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", nio, nioPosix, nioSSL,
+                nioTLS,
                 lifecycle,
                 signals, arguments, log, metrics,
             ]
@@ -165,7 +167,11 @@ let package = Package(
         ),
         tests(
             "WorkerTests",
-            ["Worker", "Mail", "DNS", "Platform", "TestSupport", nio, nioPosix, nioSSL, log],
+            [
+                "Worker", "Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", "TestSupport",
+                nio,
+                nioPosix, nioSSL, nioTLS, log,
+            ],
             resources: [.copy("Dialogues")]
         ),
     ],

@@ -21,6 +21,8 @@ struct APIError: Error, Sendable {
     let message: String
     var details: [Detail] = []
     var headers: HTTPFields = [:]
+    /// What is wrong with recipients, where nothing else is.
+    var validation: RecipientValidation?
     /// What went wrong on our side: for the log, never for the caller.
     var cause: String?
 
@@ -93,6 +95,9 @@ extension APIError {
         case .taken(let message): self.init(.conflict, message)
         case .refused(let message): self.init(.badRequest, message)
         case .forbidden(let message): self.init(.forbidden, message)
+        case .suppressed(let addresses):
+            self.init(.badRequest, "Every recipient is suppressed; nothing was sent.")
+            validation = RecipientValidation(suppressed: addresses)
         }
     }
 

@@ -14,6 +14,8 @@ let routeTable: [Route] = [
     Route(.get, "/readyz", .open, Health.ready),
     Route(.get, "/openapi.json", .open, ReferenceRoutes.document),
     Route(.get, "/docs", .open, ReferenceRoutes.page),
+    Route(.get, "/unsubscribe", .open, UnsubscribeRoutes.page),
+    Route(.post, "/unsubscribe", .open, bodyMax: 64 << 10, UnsubscribeRoutes.unsubscribe),
 
     Route(.get, "/v1/inboxes", .scope("inboxes:read"), InboxRoutes.list),
     Route(.post, "/v1/inboxes", .scope("inboxes:write"), InboxRoutes.create),

@@ -15,6 +15,8 @@ struct Backend: Sendable {
     /// nil when the operator turned it off.
     let limiter: RateLimiter?
     let defaultDomain: String
+    /// Where people reach this API, without a slash behind; nil when that is not known.
+    let publicURL: String?
     let logger: Logger
 
     init(_ configuration: APIConfiguration, database: Database, redis: Redis, pusher: Pusher, logger: Logger)
@@ -26,6 +28,7 @@ struct Backend: Sendable {
             configuration.rateLimitPerMinute == 0
             ? nil : RateLimiter(perMinute: configuration.rateLimitPerMinute, shared: TokenBucket(redis))
         defaultDomain = configuration.defaultDomain
+        publicURL = configuration.publicURL
         self.logger = logger
     }
 }

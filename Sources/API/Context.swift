@@ -78,6 +78,17 @@ struct Answer: Sendable {
         headers = [.contentType: contentType]
     }
 
+    /// A page for a browser, which loads nothing from elsewhere and is kept by nobody.
+    init(page: String) {
+        self.init(contentType: "text/html; charset=utf-8", Data(page.utf8))
+        headers[.contentSecurityPolicy] =
+            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        headers[.cacheControl] = "no-store"
+        headers[.other("Referrer-Policy")] = "no-referrer"
+        headers[.other("X-Robots-Tag")] = "noindex"
+        headers[.xContentTypeOptions] = "nosniff"
+    }
+
     func response() -> Response {
         Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: body)))
     }

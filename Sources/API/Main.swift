@@ -67,6 +67,7 @@ struct APIConfiguration: Sendable {
     let listen: HostPort
     let defaultDomain: String
     let rateLimitPerMinute: Int
+    let publicURL: String?
 
     init?(reading settings: inout Settings) {
         database = Database.Configuration(reading: &settings)
@@ -82,8 +83,30 @@ struct APIConfiguration: Sendable {
             in: 0...1_000_000,
             default: 600
         )
+        publicURL = Self.publicURL(reading: &settings)
         guard let redis, let secrets, !defaultDomain.isEmpty else { return nil }
         self.redis = redis
         self.secrets = secrets
+    }
+
+    /// `COMMUNE_PUBLIC_URL`, for links in mail.
+    private static func publicURL(reading settings: inout Settings) -> String? {
+        let variable = "COMMUNE_PUBLIC_URL"
+        guard let text = settings.text(variable) else { return nil }
+        let base = text.hasSuffix("/") ? String(text.dropLast()) : text
+        // It stands in a header between angle brackets, so it must be plain.
+        guard let url = URL(string: base), ["http", "https"].contains(url.scheme?.lowercased()),
+            url.host()?.isEmpty == false, url.query() == nil, url.fragment() == nil, base.utf8.count <= 200,
+            base.utf8.allSatisfy({
+                $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "<") && $0 != UInt8(ascii: ">")
+            })
+        else {
+            settings.fault(
+                variable,
+                "must be a plain address such as https://mail.example.com, without a query."
+            )
+            return nil
+        }
+        return base
     }
 }

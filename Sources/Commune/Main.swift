@@ -99,6 +99,7 @@ extension StoreFault: CustomStringConvertible {
         switch self {
         case .unknown(let message), .taken(let message), .refused(let message), .forbidden(let message):
             message
+        case .suppressed: "Every recipient is suppressed."
         }
     }
 }

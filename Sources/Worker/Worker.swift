@@ -31,6 +31,8 @@ struct Worker {
         let delivery = Delivery(
             configuration.delivery,
             resolver: resolver,
+            ownDomains: OwnDomains { try await store.platformDomainNames() },
+            buckets: TokenBucket(redis),
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
             logger: logger
         )
@@ -39,7 +41,13 @@ struct Worker {
         self.delivery = delivery
 
         let works: [any Work] = [
-            SendMessage(store: store, signers: SignerCache(store), delivery: delivery, logger: logger),
+            SendMessage(
+                store: store,
+                loader: MessageLoader(store),
+                composer: MessageComposer(signers: SignerCache(store), secrets: configuration.secrets),
+                delivery: delivery,
+                logger: logger
+            ),
             ProcessInbound(store: store, resolver: resolver),
             Probe(),
         ].filter { queues.contains($0.queue) }

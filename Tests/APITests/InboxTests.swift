@@ -17,7 +17,7 @@ struct InboxTests {
             #expect(
                 inbox.names == [
                     "id", "localPart", "address", "displayName", "domain_id", "domain_name", "webhook",
-                    "status", "createdAt",
+                    "status", "listUnsubscribe", "createdAt",
                 ]
             )
             #expect(inbox["localPart"] == "support")

@@ -203,7 +203,7 @@ struct RouteTableTests {
         for route in keyed { #expect(route.path.hasPrefix("/v1/"), "\(route.path)") }
         #expect(
             routeTable.filter { $0.access == .open }.map(\.path) == [
-                "/healthz", "/readyz", "/openapi.json", "/docs",
+                "/healthz", "/readyz", "/openapi.json", "/docs", "/unsubscribe", "/unsubscribe",
             ]
         )
         for route in routeTable { #expect(route.bodyMax <= 40 << 20) }

@@ -87,11 +87,13 @@ extension Delivery {
     init(
         _ configuration: Configuration,
         resolver: any DNS.Resolver = NoDNS(),
+        ownDomains: OwnDomains? = nil,
         clock: any DeliveryClock = EventLoopClock()
     ) {
         self.init(
             configuration,
             resolver: resolver,
+            ownDomains: ownDomains,
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             clock: clock

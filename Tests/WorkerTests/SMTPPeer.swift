@@ -17,6 +17,8 @@ final class SMTPPeer: Sendable {
         case expectBytes
         /// Everything up to the final dot; with its dots undone it must be the message that was handed in.
         case expectMessage
+        /// Everything up to the final dot, whatever it is; it is found in `messages`.
+        case takeMessage
         /// The client must close.
         case expectEnd
         case send([UInt8])
@@ -41,6 +43,10 @@ final class SMTPPeer: Sendable {
 
     /// What the dialogue did not foresee.
     var faults: [String] { state.withLock { $0.faults } }
+    /// Commands that came, of all connections.
+    var lines: [String] { state.withLock { $0.lines } }
+    /// Messages that came up to their final dot by `serve` or `takeMessage`, their dots undone.
+    var messages: [[UInt8]] { state.withLock { $0.messages } }
     /// Connections that came.
     var connections: Int { state.withLock { $0.connections } }
     /// The most that were open at once.
@@ -50,6 +56,8 @@ final class SMTPPeer: Sendable {
     private struct State {
         var parts: [[Step]]
         var faults: [String] = []
+        var lines: [String] = []
+        var messages: [[UInt8]] = []
         var connections = 0
         var open = 0
         var openMax = 0
@@ -151,6 +159,7 @@ final class SMTPPeer: Sendable {
         switch step {
         case .expectLine(let pattern):
             let line = try await input.line()
+            state.withLock { $0.lines.append(line) }
             guard Self.matches(line, pattern) else { throw PeerFault("expected “\(pattern)”, got “\(line)”") }
         case .expectBytes: try await input.bytes()
         case .expectMessage:
@@ -158,6 +167,9 @@ final class SMTPPeer: Sendable {
             guard received == message else {
                 throw PeerFault("the message differs: \(received.count) octets for \(message.count)")
             }
+        case .takeMessage:
+            let received = try await input.message()
+            state.withLock { $0.messages.append(received) }
         case .expectEnd: try await input.end()
         case .send(let bytes): try await channel.writeAndFlush(ByteBuffer(bytes: bytes))
         case .wait(let time): await clock.advance(by: time)
@@ -190,11 +202,13 @@ final class SMTPPeer: Sendable {
         }
         try await say("220 mail.example.test ESMTP")
         while let line = try? await input.line() {
+            state.withLock { $0.lines.append(line) }
             switch line.prefix(4) {
             case "EHLO": try await say("250-mail.example.test\r\n250 PIPELINING")
             case "DATA":
                 try await say("354 Go on")
-                _ = try await input.message()
+                let received = try await input.message()
+                state.withLock { $0.messages.append(received) }
                 try await say("250 2.0.0 Queued")
             case "QUIT":
                 try? await say("221 Bye")

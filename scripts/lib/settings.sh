@@ -53,11 +53,7 @@ forget_own_settings() {
     local name value
     [[ ${COMMUNE_RUN:-} == "$run_folder" && -e $run_folder/own ]] || return 0
     while IFS='=' read -r name value; do
-        if [[ $name == own_route ]]; then
-            COMMUNE_SMTP_ROUTES=$(tr ',' '\n' <<<"${COMMUNE_SMTP_ROUTES:-}" | grep -vxF "$value" | paste -sd, || true)
-        elif [[ ${!name:-} == "$value" ]]; then
-            unset "$name"
-        fi
+        if [[ ${!name:-} == "$value" ]]; then unset "$name"; fi
     done <"$run_folder/own"
 }
 

@@ -50,10 +50,11 @@ extension APIError {
     private struct Body: Encodable {
         let error: String
         let details: [Detail]?
+        let validation: RecipientValidation?
     }
 
     fileprivate func response(requestID: String) -> Response {
-        let body = Body(error: message, details: details.isEmpty ? nil : details)
+        let body = Body(error: message, details: details.isEmpty ? nil : details, validation: validation)
         // Two strings always encode; an empty body would be the lesser harm.
         let data = (try? JSONEncoder.api.encode(body)) ?? Data()
         var headers = headers

@@ -12,7 +12,7 @@ enum InboxRoutes {
         let inbox: Inbox
 
         enum CodingKeys: String, CodingKey {
-            case id, localPart, address, displayName, webhook, status, createdAt
+            case id, localPart, address, displayName, webhook, status, listUnsubscribe, createdAt
             case domain = "domain_id"
             case domainName = "domain_name"
         }
@@ -27,6 +27,7 @@ enum InboxRoutes {
             try container.encode(inbox.domainName, forKey: .domainName)
             try container.encodeNil(forKey: .webhook)
             try container.encode(inbox.status, forKey: .status)
+            try container.encode(inbox.listUnsubscribe, forKey: .listUnsubscribe)
             try container.encode(inbox.createdAt.iso8601, forKey: .createdAt)
         }
     }
@@ -37,11 +38,13 @@ enum InboxRoutes {
         let localPart: String?
         let domain: String?
         let name: String?
+        let listUnsubscribe: Bool?
 
         enum CodingKeys: String, CodingKey {
             case localPart = "local_part"
             case domain = "domain_id"
             case name
+            case listUnsubscribe = "list_unsubscribe"
         }
 
         func validate() throws {
@@ -114,6 +117,7 @@ enum InboxRoutes {
             org: call.caller.org,
             localPart: request.checkedLocalPart(on: domain.name),
             displayName: request.name,
+            listUnsubscribe: request.listUnsubscribe ?? false,
             on: domain
         )
         return try Answer(.created, Envelope(data: View(inbox: inbox)))

@@ -83,6 +83,12 @@ enum MessageRoutes {
         return try call.answer(page, of: list) { View(message: $0) }
     }
 
+    /// The answer to a send; `validation` only where it has something to say.
+    private struct Receipt: Encodable {
+        let data: Accepted
+        let validation: RecipientValidation?
+    }
+
     private struct Accepted: Encodable {
         let id: String
         let messageID: String
@@ -99,7 +105,8 @@ enum MessageRoutes {
     }
 
     static func send(_ call: Call) async throws -> Answer {
-        let submission = try call.decode(SendRequest.self).submission()
+        var submission = try call.decode(SendRequest.self).submission()
+        submission.unsubscribeURL = call.backend.publicURL.map { "\($0)/unsubscribe?token=" }
         let accepted = try await call.store.accept(submission, org: call.caller.org)
         // Committed: from here on it is sent whatever happens to this process.
         FailPoint.afterAccept.reach()
@@ -107,13 +114,15 @@ enum MessageRoutes {
         let id = idPrefix + accepted.message.description
         return try Answer(
             .ok,
-            Envelope(
+            Receipt(
                 data: Accepted(
                     id: id,
                     messageID: id,
                     thread: ThreadRoutes.idPrefix + accepted.thread.description,
                     rfcMessageID: accepted.rfcMessageID
-                )
+                ),
+                validation: accepted.suppressed.isEmpty
+                    ? nil : RecipientValidation(suppressed: accepted.suppressed)
             )
         )
     }

@@ -22,12 +22,15 @@ struct SendRequest: Decodable {
     let thread: String?
     let headers: [String: String]?
     let attachments: [String]?
+    let listUnsubscribe: Bool?
 
     enum CodingKeys: String, CodingKey {
         case to, cc, bcc, subject, text, html, from, headers, attachments, inboxId, replyTo
         case inboxID = "inbox_id"
         case replyToSnake = "reply_to"
         case thread = "thread_id"
+        case listUnsubscribe
+        case listUnsubscribeSnake = "list_unsubscribe"
     }
 
     init(from decoder: any Decoder) throws {
@@ -42,6 +45,9 @@ struct SendRequest: Decodable {
         headers = try container.decodeIfPresent([String: String].self, forKey: .headers)
         attachments = try container.decodeIfPresent([String].self, forKey: .attachments)
         thread = try container.decodeIfPresent(String.self, forKey: .thread)
+        listUnsubscribe =
+            try container.decodeIfPresent(Bool.self, forKey: .listUnsubscribeSnake)
+            ?? container.decodeIfPresent(Bool.self, forKey: .listUnsubscribe)
         inbox =
             try container.decodeIfPresent(String.self, forKey: .inboxId)
             ?? container.decodeIfPresent(String.self, forKey: .inboxID)
@@ -61,6 +67,7 @@ struct SendRequest: Decodable {
         submission.text = text
         submission.html = html
         submission.headers = faults.headers(headers ?? [:])
+        submission.listUnsubscribe = listUnsubscribe
         faults.checkContent(of: self)
         try faults.throwIfAny()
         // Nothing can be uploaded yet, so no id is known; to send without it would be worse.
@@ -77,6 +84,19 @@ struct SendRequest: Decodable {
         }
         return submission
     }
+}
+
+/// What is to be said about recipients.
+struct RecipientValidation: Encodable, Sendable {
+    /// An address with what is wrong with it.
+    struct Finding: Encodable, Sendable {
+        let email: String
+        let reason: String
+    }
+
+    var rejected: [Finding] = []
+    var warnings: [Finding] = []
+    var suppressed: [String] = []
 }
 
 /// A string or a list of strings.

@@ -28,6 +28,8 @@ extension Store {
                 WHERE j.queue = \(QueueName.send) AND r.org_id = j.org_id
                     AND r.message_id = (j.payload ->> 'message')::uuid
                     AND r.domain = j.payload ->> 'domain' AND r.state = 'failed'
+                    AND (j.payload ->> 'recipient' IS NULL
+                        OR r.ordinal = (j.payload ->> 'recipient')::smallint)
                 """
             )
             return replayed.count

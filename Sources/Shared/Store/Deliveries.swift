@@ -19,6 +19,13 @@ package struct Recipient: Sendable {
     package let domain: String
     package let state: State
     package let attempts: Int
+    /// The organization does not write to it any more, since after the message was accepted.
+    package let isSuppressed: Bool
+    /// Its last messages bounced softly, which a success makes forgotten.
+    package let hasSoftBounces: Bool
+
+    /// By which suppressions know it; nil when it is no address.
+    package var key: String? { try? EmailAddress(address, allowingLiteral: true).key }
 }
 
 /// Everything a send job needs: the message as it is composed, and whom it still has to reach.
@@ -32,8 +39,13 @@ package struct OutboundMessage: Sendable {
     package let composition: Composition
     package let html: String?
     package let createdAt: Timestamp
-    /// Of this job's domain, whatever their state.
+    /// Those of this job, whatever their state.
     package let recipients: [Recipient]
+
+    /// Where suppressions that follow from it come from.
+    package var source: SuppressionSource {
+        SuppressionSource(message: id, inbox: inbox, domain: domain)
+    }
 }
 
 /// What a try did to one recipient.
@@ -45,6 +57,8 @@ package struct DeliveryResult: Sendable {
     package let detail: String
     package let remoteMX: String?
     package let tls: String?
+    /// What was said; nil when nothing was tried.
+    package let transcript: String?
 
     /// Takes the outcome of one recipient.
     package init(
@@ -52,7 +66,8 @@ package struct DeliveryResult: Sendable {
         state: Recipient.State,
         detail: String,
         remoteMX: String? = nil,
-        tls: String? = nil
+        tls: String? = nil,
+        transcript: String? = nil
     ) {
         ordinal = recipient.ordinal
         address = recipient.address
@@ -60,6 +75,7 @@ package struct DeliveryResult: Sendable {
         self.detail = detail
         self.remoteMX = remoteMX
         self.tls = tls
+        self.transcript = transcript
     }
 }
 
@@ -70,52 +86,95 @@ package enum EventType {
     package static let delayed = "email.delivery_delayed"
     package static let bounced = "email.bounced"
     package static let failed = "email.failed"
+    package static let suppressed = "email.suppressed"
 }
 
 extension Store {
     /// The message of a send job; nil when it was deleted meanwhile.
     package func outboundMessage(_ payload: SendPayload, org: OrgID) async throws -> OutboundMessage? {
+        try await outboundMessages([(payload, org)])[0].get()
+    }
+
+    /// The messages of many send jobs in one round trip, in their order; one that cannot be read fails alone.
+    package func outboundMessages(
+        _ wanted: [(payload: SendPayload, org: OrgID)]
+    ) async throws(DatabaseError) -> [Result<OutboundMessage?, any Error>] {
+        let orgs = wanted.map(\.org)
+        let ids = wanted.map(\.payload.message)
         let results = try await database.batch(
             .worker,
             [
                 """
-                SELECT m.inbox_id, m.domain_id, m.rfc_message_id, m.subject, m.created_at, b.composition,
+                SELECT w.place, m.inbox_id, m.domain_id, m.rfc_message_id, m.subject, m.created_at, b.composition,
                     b.content, b.content_html
-                FROM messages m JOIN message_bodies b ON b.org_id = m.org_id AND b.message_id = m.id
-                WHERE m.org_id = \(org) AND m.id = \(payload.message)
+                FROM unnest(\(orgs)::uuid[], \(ids)::uuid[]) WITH ORDINALITY AS w (org_id, id, place)
+                JOIN messages m ON m.org_id = w.org_id AND m.id = w.id
+                JOIN message_bodies b ON b.org_id = m.org_id AND b.message_id = m.id
                 """,
                 """
-                SELECT ordinal, role, address, domain, state, attempts FROM recipients
-                WHERE org_id = \(org) AND message_id = \(payload.message) AND domain = \(payload.domain)
-                ORDER BY ordinal
+                SELECT w.place, r.ordinal, r.role, r.address, r.domain, r.state, r.attempts,
+                    s.address_key IS NOT NULL AS suppressed, soft.address_key IS NOT NULL AS soft
+                FROM unnest(\(orgs)::uuid[], \(ids)::uuid[], \(wanted.map(\.payload.domain))::text[],
+                    \(wanted.map(\.payload.recipient))::smallint[]) WITH ORDINALITY AS w (org_id, id, domain, ordinal, place)
+                JOIN recipients r ON r.org_id = w.org_id AND r.message_id = w.id AND r.domain = w.domain
+                    AND (w.ordinal IS NULL OR r.ordinal = w.ordinal)
+                LEFT JOIN suppressions s ON s.org_id = r.org_id AND s.address_key = lower(r.address)
+                    AND (s.expires_at IS NULL OR s.expires_at > now())
+                LEFT JOIN soft_bounces soft ON soft.org_id = r.org_id AND soft.address_key = lower(r.address)
+                ORDER BY w.place, r.ordinal
                 """,
             ]
         )
-        guard let row = results[0].first else { return nil }
+        var messages: [Int: Row] = [:]
+        var recipients: [Int: [Row]] = [:]
+        do {
+            for row in results[0] { messages[try row("place")] = row }
+            for row in results[1] { recipients[try row("place"), default: []].append(row) }
+        } catch {
+            throw DatabaseError.decoding("\(error)")
+        }
+        return wanted.enumerated().map { index, wanted in
+            guard let row = messages[index + 1] else { return .success(nil) }
+            return Result {
+                try OutboundMessage(
+                    row,
+                    recipients: recipients[index + 1, default: []],
+                    id: wanted.payload.message,
+                    org: wanted.org
+                )
+            }
+        }
+    }
+}
+
+extension OutboundMessage {
+    fileprivate init(_ row: Row, recipients: [Row], id: MessageID, org: OrgID) throws {
+        self.id = id
+        self.org = org
+        inbox = try row("inbox_id")
+        domain = try row("domain_id")
+        rfcMessageID = try row("rfc_message_id")
+        subject = try row("subject")
         var composition = try row.json("composition", as: Composition.self)
         // What was given as text, or made of the HTML when it was accepted.
         if composition.text == nil { composition.text = try row("content") }
-        return OutboundMessage(
-            id: payload.message,
-            org: org,
-            inbox: try row("inbox_id"),
-            domain: try row("domain_id"),
-            rfcMessageID: try row("rfc_message_id"),
-            subject: try row("subject"),
-            composition: composition,
-            html: try row("content_html"),
-            createdAt: try row("created_at"),
-            recipients: try results[1].map { row in
-                Recipient(
-                    ordinal: try row("ordinal"),
-                    role: try row("role"),
-                    address: try row("address"),
-                    domain: try row("domain"),
-                    state: try row("state"),
-                    attempts: try row("attempts")
-                )
-            }
-        )
+        self.composition = composition
+        html = try row("content_html")
+        createdAt = try row("created_at")
+        self.recipients = try recipients.map(Recipient.init)
+    }
+}
+
+extension Recipient {
+    fileprivate init(_ row: Row) throws {
+        ordinal = try row("ordinal")
+        role = try row("role")
+        address = try row("address")
+        domain = try row("domain")
+        state = try row("state")
+        attempts = try row("attempts")
+        isSuppressed = try row("suppressed")
+        hasSoftBounces = try row("soft")
     }
 }
 
@@ -138,10 +197,11 @@ extension OutboundMessage {
     private func recordStates(_ results: [DeliveryResult], tries: Int) -> Statement {
         """
         UPDATE recipients SET state = r.state, attempts = attempts + \(tries), last_reply = r.detail, remote_mx = r.mx,
-            tls = r.tls, updated_at = now()
+            tls = r.tls, transcript = coalesce(r.transcript, recipients.transcript), updated_at = now()
         FROM unnest(\(results.map(\.ordinal))::smallint[], \(results.map(\.state.rawValue))::text[],
-            \(results.map(\.detail))::text[], \(results.map(\.remoteMX))::text[], \(results.map(\.tls))::text[])
-            AS r (ordinal, state, detail, mx, tls)
+            \(results.map(\.detail))::text[], \(results.map(\.remoteMX))::text[], \(results.map(\.tls))::text[],
+            \(results.map(\.transcript))::text[])
+            AS r (ordinal, state, detail, mx, tls, transcript)
         WHERE org_id = \(org) AND message_id = \(id) AND recipients.ordinal = r.ordinal
             AND recipients.state IN ('queued', 'sent', 'deferred')
         """
@@ -161,6 +221,7 @@ extension OutboundMessage {
             case .delivered: (EventType.delivered, result)
             case .bounced: (EventType.bounced, result)
             case .failed: (EventType.failed, result)
+            case .suppressed: (EventType.suppressed, result)
             case .deferred where recipients.first { $0.ordinal == result.ordinal }?.state != .deferred:
                 (EventType.delayed, result)
             default: nil

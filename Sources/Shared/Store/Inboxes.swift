@@ -13,6 +13,8 @@ package struct Inbox: Sendable {
     package let displayName: String?
     /// nil and `active` work; `inactive` refuses mail and sending.
     package let status: String?
+    /// Its mail carries one-click unsubscribe headers unless a send says otherwise.
+    package let listUnsubscribe: Bool
     package let createdAt: Timestamp
 
     /// The bare address.
@@ -25,10 +27,13 @@ package struct Inbox: Sendable {
         localPart = try row("local_part")
         displayName = try row("display_name")
         status = try row("status")
+        listUnsubscribe = try row("list_unsubscribe")
         createdAt = try row("created_at")
     }
 
-    static let columns: Statement = "id, domain_id, domain_name, local_part, display_name, status, created_at"
+    static let columns: Statement = """
+        id, domain_id, domain_name, local_part, display_name, status, list_unsubscribe, created_at
+        """
 }
 
 extension Store {
@@ -43,6 +48,7 @@ extension Store {
         org: OrgID,
         localPart: String,
         displayName: String?,
+        listUnsubscribe: Bool = false,
         on domain: PlatformDomain
     ) async throws -> Inbox {
         let taken = StoreFault.taken("The address \(localPart)@\(domain.name) is taken.")
@@ -57,8 +63,9 @@ extension Store {
                     VALUES (\(domain.name), \(localPart), \(org), \(id))
                     """,
                     """
-                    INSERT INTO inboxes (org_id, id, domain_id, domain_name, local_part, display_name)
-                    VALUES (\(org), \(id), \(domain.id), \(domain.name), \(localPart), \(displayName))
+                    INSERT INTO inboxes (org_id, id, domain_id, domain_name, local_part, display_name, list_unsubscribe)
+                    VALUES (\(org), \(id), \(domain.id), \(domain.name), \(localPart), \(displayName),
+                        \(listUnsubscribe))
                     RETURNING \(fragment: Inbox.columns)
                     """,
                 ]

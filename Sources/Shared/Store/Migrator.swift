@@ -39,7 +39,10 @@ package struct Migrator: Sendable {
     package static let all: [Migration] = [
         Migration("V0001_initial", PackageResources.V0001_initial_sql),
         Migration("V0002_queue", PackageResources.V0002_queue_sql),
+        Migration("V0003_delivery", PackageResources.V0003_delivery_sql),
     ]
+
+    private static var newestKnown: Int { all.last?.version ?? 0 }
 
     /// A name for this set of migrations, which changes when any of them does.
     package static var fingerprint: String {
@@ -101,7 +104,7 @@ package struct Migrator: Sendable {
             let known = try await transaction.query(
                 "SELECT version, name, digest FROM schema_migrations ORDER BY version"
             )
-            if let newest = try known.last.map({ try $0("version") as Int }), newest > Self.all.count {
+            if let newest = try known.last.map({ try $0("version") as Int }), newest > Self.newestKnown {
                 throw Fault.newerSchema(version: newest)
             }
             if let row = try known.first(where: { try $0("version") == migration.version }) {

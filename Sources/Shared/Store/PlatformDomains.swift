@@ -82,6 +82,11 @@ extension Store {
         }
     }
 
+    /// The names of all platform domains.
+    package func platformDomainNames() async throws -> Set<String> {
+        Set(try await database.query(.worker, "SELECT name FROM platform_domains").map { try $0("name") })
+    }
+
     private func findPlatformDomain(_ name: String) async throws -> PlatformDomain? {
         try await database.query(.lookup, "SELECT id, name FROM platform_domains WHERE name = \(name)").first
             .map { PlatformDomain(id: try $0("id"), name: try $0("name")) }

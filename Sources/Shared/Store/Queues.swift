@@ -16,9 +16,18 @@ package enum QueueName {
 }
 
 /// `send`: one message to the recipients of one domain, so that each domain has its own fate and schedule.
-package struct SendPayload: Codable, Sendable {
+package struct SendPayload: Codable, Sendable, Hashable {
     package let message: MessageID
     package let domain: String
+    /// The ordinal of the one recipient, where each gets bytes of its own; nil for all of the domain.
+    package let recipient: Int?
+
+    /// A message to its recipients of a domain, or to one of them.
+    package init(message: MessageID, domain: String, recipient: Int? = nil) {
+        self.message = message
+        self.domain = domain
+        self.recipient = recipient
+    }
 }
 
 /// `process-inbound`: one received mail, to be read and put into its inboxes.

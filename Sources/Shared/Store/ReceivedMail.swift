@@ -46,6 +46,7 @@ package struct ReceivedMail: Sendable {
 extension Store {
     /// Finds the inbox of an address; plus-tags belong to the inbox before them.
     package func recipient(_ address: EmailAddress) async throws(DatabaseError) -> RecipientLookup {
+        if let path = ReturnPath(address) { return try await bounced(to: path, address) }
         let local = address.withoutTag.local.lowercased()
         let rows = try await database.query(
             .lookup,
@@ -56,6 +57,24 @@ extension Store {
             try row("status") as String? != "inactive"
         else { return .noSuchMailbox }
         return .inbox(InboundRecipient(address: address.description, org: org, inbox: inbox))
+    }
+
+    /// A return path of ours belongs to the inbox whose message went out under it; a forged one to nobody.
+    private func bounced(
+        to path: ReturnPath,
+        _ address: EmailAddress
+    ) async throws(DatabaseError) -> RecipientLookup {
+        guard let token = RecipientToken(path.token, .returnPath, secrets: secrets) else {
+            let rows = try await database.query(
+                .lookup,
+                "SELECT domain_known FROM find_recipient(\(path.domain), '')"
+            )
+            return rows.isEmpty ? .notOurDomain : .noSuchMailbox
+        }
+        guard let subject = try await subject(of: token) else { return .noSuchMailbox }
+        return .inbox(
+            InboundRecipient(address: address.description, org: subject.org, inbox: subject.inbox)
+        )
     }
 
     /// Commits a mail for all its inboxes; when this returns, the client may hear 250.

@@ -80,7 +80,12 @@ extension Store {
             places[SenderKey(submission)] = lookups.count
             lookups.append(statement)
         }
-        let found = try await database.batch(.tenant(org), lookups)
+        let keys = Set(submissions.flatMap { $0.recipients.map(\.mailbox.address.key) })
+        let found = try await database.batch(
+            .tenant(org),
+            lookups + [Suppression.active(Array(keys), org: org)]
+        )
+        let suppressions = try Suppression.reasons(found[lookups.count])
         return submissions.map { submission in
             Result {
                 // Throws for one that names no sender; the others have their place.
@@ -89,7 +94,8 @@ extension Store {
                 let message = try NewMessage(
                     submission,
                     from: try sender(rows, of: submission),
-                    answering: nil
+                    answering: nil,
+                    suppressed: suppressions
                 )
                 return (message, try message.jobs(org))
             }

@@ -31,4 +31,6 @@ package enum StoreFault: Error, Sendable, Equatable {
     case refused(String)
     /// Not this organization's to use.
     case forbidden(String)
+    /// Every recipient is suppressed; their addresses.
+    case suppressed([String])
 }

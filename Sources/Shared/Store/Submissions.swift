@@ -20,6 +20,10 @@ package struct Submission: Sendable {
     package var html: String?
     package var headers: [DraftHeader] = []
     package var thread: ThreadID?
+    /// Whether it carries one-click unsubscribe headers; nil leaves that to the inbox.
+    package var listUnsubscribe: Bool?
+    /// Where such a header leads, a token appended; nil when this installation has no public address.
+    package var unsubscribeURL: String?
 
     /// A submission to these recipients.
     package init(to: [Mailbox], subject: String) {
@@ -33,6 +37,8 @@ package struct AcceptedSubmission: Sendable {
     package let message: MessageID
     package let thread: ThreadID
     package let rfcMessageID: String
+    /// Recipients to whom nothing is sent, as they were given.
+    package let suppressed: [String]
     /// To be pushed now that the transaction is over.
     package let tickets: [Ticket]
 }
@@ -48,6 +54,8 @@ package struct Composition: Codable, Sendable {
     package var references: [String]
     /// The text to compose; kept as the body's content and not a second time with the rest.
     package var text: String?
+    /// With a recipient's token behind it, where List-Unsubscribe leads; nil without such a header of ours.
+    package var unsubscribeURL: String?
 }
 
 extension Store {
@@ -66,10 +74,16 @@ extension Store {
         let sender = try senderStatement(submission, org)
         let found = try await database.batch(
             .tenant(org),
-            [sender] + (submission.thread.map { Self.answeredThread($0, org) } ?? [])
+            [sender, Suppression.active(submission.recipients.map(\.mailbox.address.key), org: org)]
+                + (submission.thread.map { Self.answeredThread($0, org) } ?? [])
         )
         let inbox = try self.sender(found[0], of: submission)
-        let message = try NewMessage(submission, from: inbox, answering: try answered(found, in: submission))
+        let message = try NewMessage(
+            submission,
+            from: inbox,
+            answering: try answered(found, in: submission),
+            suppressed: try Suppression.reasons(found[1])
+        )
         let jobs = try message.jobs(org)
         let statements = try NewMessage.statements([message], org) + [Jobs.insert(jobs)]
         if submission.thread == nil {
@@ -120,8 +134,8 @@ extension Store {
         in submission: Submission
     ) throws -> (id: String, references: [String])? {
         guard submission.thread != nil else { return nil }
-        guard !found[1].isEmpty else { throw StoreFault.unknown("Thread not found") }
-        return try found[2].first.map { row in
+        guard !found[2].isEmpty else { throw StoreFault.unknown("Thread not found") }
+        return try found[3].first.map { row in
             (try row("rfc_message_id"), try row.json("composition", as: Citations.self).references ?? [])
         }
     }
@@ -143,8 +157,17 @@ struct NewMessage: Sendable {
     let submission: Submission
     let composition: Composition
     let content: String
+    /// By key, those of its recipients to whom nothing is sent, and maybe others.
+    private let suppressions: [String: Suppression.Reason]
 
-    init(_ submission: Submission, from inbox: Inbox, answering: (id: String, references: [String])?) throws {
+    /// Throws when nobody is left to have it.
+    init(
+        _ submission: Submission,
+        from inbox: Inbox,
+        answering: (id: String, references: [String])?,
+        suppressed suppressions: [String: Suppression.Reason]
+    ) throws {
+        self.suppressions = suppressions
         self.submission = submission
         self.inbox = inbox
         isAnswer = submission.thread != nil
@@ -159,25 +182,51 @@ struct NewMessage: Sendable {
             headers: submission.headers,
             inReplyTo: answering?.id,
             references: answering.map { References.answering(messageID: $0.id, references: $0.references) }
-                ?? []
+                ?? [],
+            unsubscribeURL: try Self.unsubscribeURL(submission, inbox)
         )
+        guard suppressed.count < recipients.count else {
+            throw StoreFault.suppressed(recipients.map(\.mailbox.address.description))
+        }
     }
 
-    private var recipients: [(role: String, mailbox: Mailbox)] {
-        // An address named twice gets one copy; its first role counts.
-        var seen: Set<String> = []
-        let all =
-            submission.to.map { ("to", $0) } + submission.cc.map { ("cc", $0) }
-            + submission.bcc.map { ("bcc", $0) }
-        return all.filter { seen.insert($0.1.address.key).inserted }
+    /// A header of the caller's own stands in place of ours.
+    private static func unsubscribeURL(_ submission: Submission, _ inbox: Inbox) throws -> String? {
+        guard submission.listUnsubscribe ?? inbox.listUnsubscribe,
+            !submission.headers.contains(where: { $0.name.lowercased() == "list-unsubscribe" })
+        else { return nil }
+        guard let url = submission.unsubscribeURL else {
+            throw StoreFault.refused(
+                "One-click unsubscribe headers need COMMUNE_PUBLIC_URL, which this server does not have."
+            )
+        }
+        return url
     }
 
+    private var recipients: [(role: String, mailbox: Mailbox)] { submission.recipients }
+
+    private func suppression(_ mailbox: Mailbox) -> Suppression.Reason? { suppressions[mailbox.address.key] }
+
+    private var suppressed: [Mailbox] {
+        suppressions.isEmpty ? [] : recipients.map(\.mailbox).filter { suppression($0) != nil }
+    }
+
+    /// One for each domain; one for each recipient where each has a link of its own in its header.
     func jobs(_ org: OrgID) throws -> [NewJob] {
-        try Set(recipients.map(\.mailbox.address.domain)).sorted().map { domain in
+        let open = recipients.enumerated().filter { suppression($0.element.mailbox) == nil }
+        let payloads =
+            composition.unsubscribeURL == nil
+            ? Set(open.map(\.element.mailbox.address.domain)).sorted().map {
+                SendPayload(message: id, domain: $0)
+            }
+            : open.map {
+                SendPayload(message: id, domain: $0.element.mailbox.address.domain, recipient: $0.offset)
+            }
+        return try payloads.map { payload in
             try NewJob(
                 org: org,
                 queue: QueueName.send,
-                payload: SendPayload(message: id, domain: domain),
+                payload: payload,
                 attemptsMax: SendPayload.attemptsMax
             )
         }
@@ -188,6 +237,7 @@ struct NewMessage: Sendable {
             message: id,
             thread: thread,
             rfcMessageID: rfcMessageID,
+            suppressed: suppressed.map(\.address.description),
             tickets: jobs.map(\.ticket)
         )
     }
@@ -203,7 +253,10 @@ struct NewMessage: Sendable {
         let threads = messages.map(\.thread)
         let recipients = messages.flatMap { message in
             message.recipients.enumerated().map {
-                (message: message.id, ordinal: $0, role: $1.role, mailbox: $1.mailbox)
+                (
+                    message: message.id, ordinal: $0, role: $1.role, mailbox: $1.mailbox,
+                    state: message.suppression($1.mailbox) == nil ? Recipient.State.queued : .suppressed
+                )
             }
         }
         return messages.filter(\.isAnswer).map { $0.answeredThread(org) }
@@ -231,14 +284,31 @@ struct NewMessage: Sendable {
                     org: org
                 ),
                 """
-                INSERT INTO recipients (org_id, message_id, ordinal, role, address, domain)
-                SELECT \(org), message_id, ordinal, role, address, domain
+                INSERT INTO recipients (org_id, message_id, ordinal, role, address, domain, state)
+                SELECT \(org), message_id, ordinal, role, address, domain, state
                 FROM unnest(\(recipients.map(\.message))::uuid[], \(recipients.map(\.ordinal))::int[],
                     \(recipients.map(\.role))::text[], \(recipients.map(\.mailbox.address.description))::text[],
-                    \(recipients.map(\.mailbox.address.domain))::text[])
-                    AS r (message_id, ordinal, role, address, domain)
+                    \(recipients.map(\.mailbox.address.domain))::text[], \(recipients.map(\.state.rawValue))::text[])
+                    AS r (message_id, ordinal, role, address, domain, state)
                 """,
-            ]
+            ] + suppressionEvents(messages, org)
+    }
+
+    private static func suppressionEvents(_ messages: [NewMessage], _ org: OrgID) -> [Statement] {
+        let suppressed = messages.flatMap { message in message.suppressed.map { (message, $0) } }
+        guard !suppressed.isEmpty else { return [] }
+        return [
+            """
+            INSERT INTO delivery_events (org_id, id, message_id, inbox_id, domain_id, event_type, recipient, detail)
+            SELECT \(org), e.id, e.message, e.inbox, e.domain, \(EventType.suppressed), e.recipient,
+                'The address is suppressed: ' || e.reason
+            FROM unnest(\(suppressed.map { _ in EventID() })::uuid[], \(suppressed.map(\.0.id))::uuid[],
+                \(suppressed.map(\.0.inbox.id))::uuid[], \(suppressed.map(\.0.inbox.domain))::uuid[],
+                \(suppressed.map(\.1.address.description))::text[],
+                \(suppressed.map { $0.suppression($1)?.rawValue ?? "" })::text[])
+                AS e (id, message, inbox, domain, recipient, reason)
+            """
+        ]
     }
 
     private static func newThreads(_ messages: [NewMessage], _ org: OrgID) -> [Statement] {
@@ -263,6 +333,15 @@ struct NewMessage: Sendable {
             message_count = message_count + 1, last_direction = 'outbound'
         WHERE org_id = \(org) AND id = \(thread)
         """
+    }
+}
+
+extension Submission {
+    /// Everybody it is for, in the order of to, cc and bcc; an address named twice gets one copy in its first role.
+    var recipients: [(role: String, mailbox: Mailbox)] {
+        var seen: Set<String> = []
+        let all = to.map { ("to", $0) } + cc.map { ("cc", $0) } + bcc.map { ("bcc", $0) }
+        return all.filter { seen.insert($0.1.address.key).inserted }
     }
 }
 

@@ -10,24 +10,34 @@ import Logging
 import Mail
 import Metrics
 import NIOCore
+import Redis
 
 /// Delivers mail: routes, paces, keeps connections.
 struct Delivery: Sendable {
     private let destinations: Destinations
     private let sites: Sites
     private let caller: Caller
+    private let limiter: SiteLimiter
     private let clock: any DeliveryClock
     private let beforeDot: Duration
     private let logger: Logger
 
+    /// `ownDomains` is asked where `configuration.inbound` is set, `buckets` where there are rates.
     init(
         _ configuration: Configuration,
         resolver: any Resolver,
+        ownDomains: OwnDomains? = nil,
+        buckets: TokenBucket? = nil,
         eventLoopGroup: any EventLoopGroup,
         logger: Logger,
         clock: any DeliveryClock = EventLoopClock()
     ) {
-        destinations = Destinations(configuration.routes, resolver: resolver)
+        var own: OwnInbound?
+        if let route = configuration.inbound, let ownDomains {
+            own = OwnInbound(route: route, domains: ownDomains)
+        }
+        destinations = Destinations(configuration.routes, own: own, resolver: resolver)
+        limiter = SiteLimiter(configuration.rates, shared: buckets)
         sites = Sites(limits: configuration.sites, clock: clock, group: eventLoopGroup)
         caller = Caller(configuration, resolver: resolver, group: eventLoopGroup, sites: sites, clock: clock)
         self.clock = clock
@@ -50,11 +60,18 @@ struct Delivery: Sendable {
         }
         let site: Site
         switch await destinations.destination(of: parcel.domain) {
-        case .settled(let attempt): return Array(repeating: RecipientOutcome(attempt: attempt), count: count)
+        case .settled(let attempt):
+            // What the DNS says of a domain it says of each address in it.
+            let outcome = RecipientOutcome(attempt: attempt, isAboutRecipient: true)
+            return Array(repeating: outcome, count: count)
         case .site(let found): site = found
         }
         switch await sites.turn(at: site) {
         case .granted(let turn):
+            if let wait = await limiter.wait(for: site) {
+                sites.end(turn, .unused, keeping: turn.kept)
+                return paced("The site gets no more messages a second", retryAfter: wait, count)
+            }
             let dotBy = clock.now + beforeDot
             return await deliver(Offer(transaction: transaction, dotBy: dotBy, onFinalDot: onFinalDot), turn)
         case .busy:
@@ -113,8 +130,9 @@ struct Delivery: Sendable {
         if !result.isReusable, !connection.isClosed { connection.quit() }
         var record = record
         record.session = result.transcript
-        return result.attempts.map { attempt in
+        return result.attempts.enumerated().map { index, attempt in
             var outcome = RecipientOutcome(attempt: attempt)
+            outcome.isAboutRecipient = result.answeredByName.contains(index)
             outcome.remoteMX = connection.host
             outcome.tls = result.tls
             outcome.record = record

@@ -9,6 +9,10 @@ extension Delivery {
     struct Configuration: Sendable {
         /// COMMUNE_SMTP_ROUTES.
         var routes = Routes()
+        /// COMMUNE_INBOUND_DELIVERY: our own inbound server, for our own domains.
+        var inbound: Route?
+        /// COMMUNE_SITE_RATES.
+        var rates = SiteRates()
         /// COMMUNE_MAIL_HOST: our name in EHLO, which our addresses should resolve to and back from.
         var hostname = SystemNames.machineName
         /// COMMUNE_DELIVERY_ALLOW: networks that MX may name although they are not public.
@@ -37,6 +41,14 @@ extension Delivery {
         /// gets from this process.
         init(reading settings: inout Settings) {
             routes = Routes(reading: "COMMUNE_SMTP_ROUTES", of: &settings)
+            rates = SiteRates(reading: "COMMUNE_SITE_RATES", of: &settings)
+            if let text = settings.text("COMMUNE_INBOUND_DELIVERY") {
+                do throws(RouteFault) {
+                    inbound = try Route(text)
+                } catch {
+                    settings.fault("COMMUNE_INBOUND_DELIVERY", "\(error.message).")
+                }
+            }
             if let name = settings.text("COMMUNE_MAIL_HOST") {
                 if let host = try? DomainName(name) {
                     hostname = host.ascii

@@ -1,4 +1,5 @@
-// Where a domain's mail goes: a configured route, or its MX (RFC 5321 §5.1, RFC 7505), or nowhere.
+// Where a domain's mail goes: its configured route, our own inbound server, the route of all others, its MX (RFC 5321
+// §5.1, RFC 7505), or nowhere.
 
 import DNS
 import Mail
@@ -10,6 +11,12 @@ enum Destination: Sendable {
     case settled(Attempt)
 }
 
+/// Our own inbound server, and whose mail goes there.
+struct OwnInbound: Sendable {
+    let route: Route
+    let domains: OwnDomains
+}
+
 /// Decides by routes first, then by the DNS.
 struct Destinations: Sendable {
     /// Hosts of an MX set beyond these are never tried.
@@ -17,16 +24,29 @@ struct Destinations: Sendable {
 
     private let routes: [Route: Site]
     private let configured: Routes
+    private let own: OwnInbound?
     private let resolver: any Resolver
 
-    init(_ routes: Routes, resolver: any Resolver) {
+    init(_ routes: Routes, own: OwnInbound?, resolver: any Resolver) {
         configured = routes
-        self.routes = Dictionary(routes.all.map { ($0, Site($0)) }) { first, _ in first }
+        self.own = own
+        self.routes = Dictionary((routes.all + [own?.route].compactMap { $0 }).map { ($0, Site($0)) }) {
+            first,
+            _ in first
+        }
         self.resolver = resolver
     }
 
     func destination(of domain: String) async -> Destination {
-        if let route = configured[domain] { return .site(routes[route] ?? Site(route)) }
+        if let route = configured.own(of: domain) { return site(route) }
+        if let own {
+            switch await own.domains.contains(domain) {
+            case true: return site(own.route)
+            case nil: return .settled(.deferred(.ownDomainsUnknown))
+            default: break
+            }
+        }
+        if let route = configured[domain] { return site(route) }
         if domain.hasPrefix("[") { return .settled(.bounced(.addressLiteralRefused)) }
         switch await resolver.exchangers(of: domain) {
         case .hosts(let exchangers, _):
@@ -37,6 +57,8 @@ struct Destinations: Sendable {
         case .temporary(let reason): return .settled(.deferred(.lookupFailed(domain, reason)))
         }
     }
+
+    private func site(_ route: Route) -> Destination { .site(routes[route] ?? Site(route)) }
 
     private static func hosts(_ exchangers: [Exchanger]) -> [String] {
         var hosts: [String] = []
@@ -73,7 +95,12 @@ extension Reply {
     static let ownExchangers = Reply(
         550,
         EnhancedStatus(5, 4, 6),
-        "The domain's mail server is this machine itself; without a configured route its mail would loop"
+        "The domain's mail server is this machine itself; without COMMUNE_INBOUND_DELIVERY or a route its mail would loop"
+    )
+    static let ownDomainsUnknown = Reply(
+        451,
+        EnhancedStatus(4, 4, 3),
+        "Whether the domain is one of this installation's own cannot be told at the moment"
     )
     static func lookupFailed(_ name: String, _ reason: String) -> Reply {
         Reply(451, EnhancedStatus(4, 4, 3), "Looking up \(name) failed for now: \(reason)")

@@ -34,6 +34,9 @@ struct Routes: Sendable, Equatable {
     /// The route of a domain; nil means by MX.
     subscript(domain: String) -> Route? { byDomain[domain] ?? fallback }
 
+    /// The route that names the domain.
+    func own(of domain: String) -> Route? { byDomain[domain] }
+
     /// Every route, for what is made once for each.
     var all: [Route] { Array(byDomain.values) + (fallback.map { [$0] } ?? []) }
 

@@ -8,6 +8,8 @@ import Synchronization
 struct TransactionResult: Sendable {
     /// One for each recipient, in order.
     let attempts: [Attempt]
+    /// Those whose attempt is an answer about their address.
+    let answeredByName: Set<Int>
     let transcript: Transcript
     /// `TLSv1.3`; nil in clear text.
     let tls: String?

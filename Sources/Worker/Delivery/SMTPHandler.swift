@@ -268,6 +268,7 @@ final class SMTPHandler: ChannelInboundHandler {
         done.order.complete(
             TransactionResult(
                 attempts: done.attempts.map { $0 ?? missing },
+                answeredByName: session.answeredByName,
                 transcript: session.transcript,
                 tls: tlsVersion,
                 failure: session.failure,

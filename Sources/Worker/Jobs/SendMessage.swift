@@ -1,7 +1,7 @@
-// The work of `send`: one message to the recipients of one domain. Compose, sign, hand over, record each one's fate.
+// The work of `send`: one message to the recipients of one domain. Load, compose, hand over, record each one's fate.
 //
-// Composing is deterministic, so every try sends the same bytes under the same Message-ID. A recipient whose fate is
-// recorded is not tried again; what was sent without a final answer is sent again, for a lost answer must not lose mail.
+// A recipient whose fate is recorded is not tried again; what was sent without a final answer is sent again, for a
+// lost answer must not lose mail.
 
 import Database
 import Logging
@@ -23,7 +23,8 @@ struct SendMessage: Work {
     )
 
     let store: Store
-    let signers: SignerCache
+    let loader: MessageLoader
+    let composer: MessageComposer
     let delivery: Delivery
     let logger: Logger
     /// How long a message is tried before we give up.
@@ -36,132 +37,79 @@ struct SendMessage: Work {
         } catch {
             throw WorkFault.undecodable("\(error)")
         }
-        guard let message = try await store.outboundMessage(payload, org: job.org) else {
+        guard let message = try await loader.message(payload, org: job.org) else {
             return Completion(outcome: .succeeded)  // deleted meanwhile: there is nothing to send
         }
         let open = message.recipients.filter(\.state.isOpen)
-        guard !open.isEmpty else { return Completion(outcome: .succeeded) }
+        let wanted = open.filter { !$0.isSuppressed }
+        let suppressed = message.recordingFailure(DeliveryFate.suppressed(open.filter(\.isSuppressed)))
+        guard !wanted.isEmpty else {
+            return Completion(outcome: .succeeded, effects: .statements(suppressed))
+        }
         let parcel: Parcel
         do {
-            parcel = try await self.parcel(message, to: open, domain: payload.domain)
-        } catch let fault as Unsendable {
-            return Completion(
-                outcome: .succeeded,
-                effects: .statements(message.recordingFailure(fail(open, fault.reason)))
-            )
+            parcel = try await composer.parcel(message, to: wanted, domain: payload.domain)
+        } catch let fault as MessageComposer.Unsendable {
+            let failed = message.recordingFailure(DeliveryFate.failed(wanted, fault.reason))
+            return Completion(outcome: .succeeded, effects: .statements(suppressed + failed))
         }
         let outcomes = await delivery.attempt(parcel, onFinalDot: { progress.passPointOfNoReturn() })
-        return completion(of: job, message, zip(open, outcomes).map { ($0, $1) })
+        let fate = DeliveryFate(
+            message,
+            zip(wanted, outcomes).map { ($0, $1) },
+            // After the last attempt nothing would end these recipients' waiting any more.
+            isLast: Timestamp.now - message.createdAt > lifetime || job.attempt >= job.attemptsMax,
+            attempt: job.attempt
+        )
+        return completion(of: job, fate, suppressed)
     }
 
     func burial(payload: String, org: OrgID, reason: String) async throws -> [Statement] {
         try await store.burial(of: queue, payload: payload, org: org, reason: reason)
     }
 
-    // MARK: Composing
-
-    /// A message that no try can send.
-    private struct Unsendable: Error {
-        let reason: String
-    }
-
-    private func parcel(
-        _ message: OutboundMessage,
-        to open: [Recipient],
-        domain: String
-    ) async throws -> Parcel {
-        let composition = message.composition
-        let draft = Draft(
-            from: composition.from,
-            to: composition.to,
-            cc: composition.cc,
-            replyTo: composition.replyTo,
-            subject: message.subject,
-            text: composition.text ?? message.html.map(HTMLText.text(from:)),
-            html: message.html,
-            headers: composition.headers,
-            messageID: message.rfcMessageID,
-            date: message.createdAt.date,
-            inReplyTo: composition.inReplyTo,
-            references: composition.references,
-            attachments: [],
-            boundarySeed: message.id.description
-        )
-        let body = draft.compose()
-        guard
-            let signers = try await signers.signers(domain: composition.from.address.domain, org: message.org)
-        else {
-            throw Unsendable(reason: "The sending domain has no signing keys any more.")
-        }
-        let signature = try DKIM.sign(body, signers: signers, at: message.createdAt.date)
-        return Parcel(
-            sender: composition.from.address.description,
-            recipients: try open.map { try EmailAddress($0.address) },
-            domain: domain,
-            message: signature + body,
-            needsSMTPUTF8: draft.needsSMTPUTF8
-        )
-    }
-
-    // MARK: Fate
-
     private func completion(
         of job: ClaimedJob,
-        _ message: OutboundMessage,
-        _ outcomes: [(recipient: Recipient, outcome: RecipientOutcome)]
+        _ fate: DeliveryFate,
+        _ suppressed: [Statement]
     ) -> Completion {
-        if outcomes.allSatisfy(\.outcome.isPaced) {
+        if fate.isPaced {
             // Without a time to wait for, it is this worker that stops: another one may take the job at once.
-            guard let wait = outcomes.compactMap(\.outcome.retryAfter).max() else {
-                return Completion(outcome: .released)
+            let outcome = fate.pause.map { Outcome.snooze(after: $0.after, reason: $0.reason) } ?? .released
+            return Completion(outcome: outcome, effects: .statements(suppressed))
+        }
+        log(fate)
+        var generator = SystemRandomNumberGenerator()
+        let outcome: Outcome =
+            if let reason = fate.openReason {
+                .retry(after: backoff.delay(attempt: job.attempt, using: &generator), error: reason)
+            } else {
+                .succeeded
             }
-            return Completion(outcome: .snooze(after: wait, reason: outcomes.first?.outcome.detail ?? ""))
+        let statements = suppressed + fate.message.recording(fate.results)
+        let following = fate.suppressions
+        guard !following.isEmpty else {
+            return Completion(outcome: outcome, effects: .statements(statements))
         }
-        // After the last attempt nothing would end these recipients' waiting any more.
-        let isExpired = Timestamp.now - message.createdAt > lifetime || job.attempt >= job.attemptsMax
-        let results = outcomes.map { recipient, outcome in
-            DeliveryResult(
-                recipient,
-                state: state(after: outcome, isExpired: isExpired),
-                detail: isExpired
-                    ? "Given up after \(job.attempt) tries. Last answer: \(outcome.detail)"
-                    : outcome.detail,
-                remoteMX: outcome.remoteMX,
-                tls: outcome.tls
-            )
-        }
-        for result in results {
+        // Rows that other jobs write too: in a transaction with others, two workers could wait for each other.
+        return Completion(
+            outcome: outcome,
+            effects: .transaction { transaction in
+                try await transaction.batch(statements + following)
+            }
+        )
+    }
+
+    private func log(_ fate: DeliveryFate) {
+        for result in fate.results {
             logger.info(
                 "A delivery was tried.",
                 metadata: [
-                    "message.id": "\(message.id)", "recipient": "\(result.ordinal)",
+                    "message.id": "\(fate.message.id)", "recipient": "\(result.ordinal)",
                     "state": "\(result.state.rawValue)",
                     "mx": "\(result.remoteMX ?? "-")",
                 ]
             )
         }
-        var generator = SystemRandomNumberGenerator()
-        let isOpen = results.contains { $0.state.isOpen }
-        return Completion(
-            outcome: isOpen
-                ? .retry(
-                    after: backoff.delay(attempt: job.attempt, using: &generator),
-                    error: results.first { $0.state.isOpen }?.detail ?? ""
-                ) : .succeeded,
-            effects: .statements(message.recording(results))
-        )
-    }
-
-    private func state(after outcome: RecipientOutcome, isExpired: Bool) -> Recipient.State {
-        switch outcome.attempt {
-        case .delivered: .delivered
-        case .bounced: .bounced
-        case .deferred where isExpired: .failed
-        case .deferred: outcome.isOutcomeUnknown ? .sent : .deferred
-        }
-    }
-
-    private func fail(_ recipients: [Recipient], _ reason: String) -> [DeliveryResult] {
-        recipients.map { DeliveryResult($0, state: .failed, detail: reason) }
     }
 }

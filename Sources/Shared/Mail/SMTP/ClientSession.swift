@@ -31,6 +31,10 @@ package struct ClientSession: Sendable {
     package private(set) var failure: Failure?
     /// What was said so far, without secrets and contents.
     package internal(set) var transcript = Transcript()
+    /// Recipients of the last transaction whose outcome was the answer to their own RCPT, or to a message for them alone.
+    ///
+    /// Any other answer says nothing about their address.
+    package internal(set) var answeredByName: Set<Int> = []
 
     package init(_ configuration: Configuration) {
         self.configuration = configuration

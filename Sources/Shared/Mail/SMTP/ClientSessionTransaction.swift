@@ -19,6 +19,7 @@ extension ClientSession {
         guard let transaction = waiting else { return [] }
         waiting = nil
         transcript.beginTransaction()
+        answeredByName = []
         var actions: [Action] = []
         var asked: [Int] = []
         for (index, recipient) in transaction.recipients.enumerated() {
@@ -108,6 +109,7 @@ extension ClientSession {
             if reply.isPositive {
                 running?.accepted.append(index)
             } else {
+                answeredByName.insert(index)
                 actions = settle(index, fate(ofRecipient: reply))
             }
         }
@@ -149,7 +151,8 @@ extension ClientSession {
     }
 
     private mutating func answeredEndOfData(_ reply: Reply) -> [Action] {
-        settleAll(Attempt(reply)) + done(reset: !reply.isPositive)
+        if let accepted = running?.accepted, accepted.count == 1 { answeredByName.formUnion(accepted) }
+        return settleAll(Attempt(reply)) + done(reset: !reply.isPositive)
     }
 
     // MARK: Outcomes
