@@ -14,7 +14,8 @@ struct APIContext: RequestContext {
 
     init(source: Source) {
         coreContext = .init(source: source)
-        requestID = UUID().uuidString.lowercased()
+        // Foundation's UUID() opens /dev/urandom each time.
+        requestID = ID<APIContext>().description
     }
 }
 
