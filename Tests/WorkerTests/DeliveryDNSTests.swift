@@ -32,6 +32,16 @@ struct DeliveryDNSTests {
             "mx2.test. 60 IN A 127.0.0.2", "mx3.test. 60 IN A 127.0.0.3",
             "many.test. 60 IN MX 10 mx.many.test.",
         ] + (1...8).map { "mx.many.test. 60 IN A 127.0.1.\($0)" }
+        // The fifth server of one, and the sixth of the other, is the first that answers.
+        + (1...4).flatMap {
+            [
+                "five.test. 60 IN MX \($0) mx\($0).dead.test.", "six.test. 60 IN MX \($0) mx\($0).dead.test.",
+                "mx\($0).dead.test. 60 IN A 127.0.3.\($0)",
+            ]
+        } + [
+            "five.test. 60 IN MX 5 mx.good.test.", "six.test. 60 IN MX 5 mx5.dead.test.",
+            "mx5.dead.test. 60 IN A 127.0.3.5", "six.test. 60 IN MX 6 mx.good.test.",
+        ]
 
     /// A delivery that may call loopback addresses on the peer's port.
     private func delivery(_ dns: DNSServer, port: Int) throws -> Delivery {
@@ -199,6 +209,21 @@ struct DeliveryDNSTests {
             $0.contains("failed: Connection refused")
         }
         #expect(calls?.count == 5, "\(outcome?.transcript ?? "")")
+    }
+
+    @Test("the fifth address may take the message, the sixth is never called", .timeLimit(.minutes(1)))
+    func fifthAddress() async throws {
+        let dns = try await DNSServer(records)
+        let peer = try await SMTPPeer([[.serve]])
+        let five = try delivery(dns, port: peer.port)
+        #expect(await five.attempt(try parcel("five.test")).first?.remoteMX == "mx.good.test")
+        await five.close()
+        let six = try delivery(dns, port: peer.port)
+        let outcome = await six.attempt(try parcel("six.test")).first
+        await six.close()
+        await peer.finish()
+        #expect(outcome?.summary.hasPrefix("deferred 451 4.4.1 Connecting to mx5.dead.test") == true)
+        #expect(peer.connections == 1)
     }
 
     @Test("public addresses that are our own are passed over, unless the operator allows them")
