@@ -99,7 +99,7 @@ let package = Package(
             resources: [.embedInCode("Scripts")]
         ),
         shared("Mail", ["COpenSSL", "CIconv", "CPublicSuffix", "CIDN2", crypto]),
-        shared("DNS", ["CUnbound", "Platform", log]),
+        shared("DNS", ["CUnbound", "Mail", "Platform", log]),
         shared("Blobs", ["Database", "Platform"]),
         shared(
             "Store",
@@ -116,10 +116,8 @@ let package = Package(
         program(
             "API",
             [
-                "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "Platform", hummingbird,
-                httpTypes, lifecycle,
-                signals,
-                nio, log, metrics,
+                "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", hummingbird,
+                httpTypes, lifecycle, signals, nio, log, metrics,
             ]
         ),
         program(
@@ -138,7 +136,10 @@ let package = Package(
                 signals, arguments, log, metrics,
             ]
         ),
-        program("Commune", ["Store", "Queue", "Database", "Redis", "Platform", arguments, log]),
+        program(
+            "Commune",
+            ["Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", arguments, log]
+        ),
         .target(
             name: "TestSupport",
             dependencies: ["Database", "Platform", log],
@@ -149,7 +150,7 @@ let package = Package(
         tests("MailTests", ["Mail"]),
         tests("DatabaseTests", ["Database", "Platform", "TestSupport", lifecycle, log]),
         tests("RedisTests", ["Redis", "Platform", "TestSupport", lifecycle, log]),
-        tests("DNSTests", ["DNS", "Platform", "TestSupport", log]),
+        tests("DNSTests", ["DNS", "Mail", "Platform", "TestSupport", log]),
         tests("QueueTests", ["Queue", "Store", "Database", "Redis", "Platform", "TestSupport", log]),
         tests("StoreTests", ["Store", "Queue", "Database", "Mail", "Platform", "TestSupport", log]),
         tests(
@@ -163,7 +164,10 @@ let package = Package(
         ),
         tests(
             "WorkerTests",
-            ["Worker", "Mail", "DNS", "Platform", "TestSupport", nio, nioPosix, nioSSL, log],
+            [
+                "Worker", "Store", "Queue", "Database", "Mail", "DNS", "Platform", "TestSupport", nio, nioPosix,
+                nioSSL, log,
+            ],
             resources: [.copy("Dialogues")]
         ),
     ],

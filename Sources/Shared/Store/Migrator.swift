@@ -37,7 +37,8 @@ package struct Migrator: Sendable {
 
     /// All migrations, oldest first; a test compares this list with the folder.
     package static let all: [Migration] = [
-        Migration("V0001_initial", PackageResources.V0001_initial_sql)
+        Migration("V0001_initial", PackageResources.V0001_initial_sql),
+        Migration("V0004_domains", PackageResources.V0004_domains_sql),
     ]
 
     /// A name for this set of migrations, which changes when any of them does.
@@ -100,7 +101,8 @@ package struct Migrator: Sendable {
             let known = try await transaction.query(
                 "SELECT version, name, digest FROM schema_migrations ORDER BY version"
             )
-            if let newest = try known.last.map({ try $0("version") as Int }), newest > Self.all.count {
+            if let newest = try known.last.map({ try $0("version") as Int }), newest > Self.all.last?.version ?? 0
+            {
                 throw Fault.newerSchema(version: newest)
             }
             if let row = try known.first(where: { try $0("version") == migration.version }) {
