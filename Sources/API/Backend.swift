@@ -1,5 +1,6 @@
 // What routes work with.
 
+import DNS
 import Database
 import Logging
 import Platform
@@ -15,6 +16,9 @@ struct Backend: Sendable {
     /// nil when the operator turned it off.
     let limiter: RateLimiter?
     let defaultDomain: String
+    let mailHosts: [Region: MailHosts]
+    /// Which addresses webhooks may lead to.
+    let webhookFilter: AddressFilter
     let logger: Logger
 
     init(_ configuration: APIConfiguration, database: Database, redis: Redis, pusher: Pusher, logger: Logger)
@@ -26,6 +30,8 @@ struct Backend: Sendable {
             configuration.rateLimitPerMinute == 0
             ? nil : RateLimiter(perMinute: configuration.rateLimitPerMinute, shared: TokenBucket(redis))
         defaultDomain = configuration.defaultDomain
+        mailHosts = configuration.mailHosts
+        webhookFilter = configuration.webhookFilter
         self.logger = logger
     }
 }

@@ -40,7 +40,7 @@ package struct MailHosts: Sendable, Hashable {
             let own = name("COMMUNE_MAIL_HOST_\(region.variableEnding)", &settings)
             hosts[region] = MailHosts(
                 receiving: own ?? receiving,
-                bounce: name("COMMUNE_BOUNCE_HOST_\(region.variableEnding)", &settings) ?? own ?? bounce
+                bounce: name("COMMUNE_BOUNCE_HOST_\(region.variableEnding)", &settings) ?? bounce ?? own
                     ?? receiving,
                 spfInclude: name("COMMUNE_SPF_INCLUDE_\(region.variableEnding)", &settings) ?? include
             )
