@@ -18,7 +18,8 @@ struct MigratorTests {
     func list() throws {
         let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
         #expect(Migrator.all.map { "\($0.name).sql" } == files)
-        #expect(Migrator.all.map(\.version) == Array(1...files.count))
+        let versions = Migrator.all.map(\.version)
+        #expect(versions == Array(Set(versions)).sorted())
         for (migration, file) in zip(Migrator.all, files) {
             let text = try String(contentsOf: folder.appending(path: file), encoding: .utf8)
             #expect(migration.sql == text, "\(file): build again, the embedded copy is old")
@@ -34,7 +35,7 @@ struct MigratorTests {
             let before = try await schema(database)
             #expect(try await migrator.run().isEmpty)
             #expect(try await schema(database) == before)
-            #expect(try await migrator.version() == Migrator.all.count)
+            #expect(try await migrator.version() == Migrator.all.last?.version)
         }
     }
 

@@ -155,7 +155,9 @@ struct RowLevelSecurityTests {
                 """
             )
             let names = try rows.map { try $0("name") as String }
-            #expect(names == ["find_api_key(bytea)", "find_recipient(text,text)"])
+            #expect(
+                names == ["find_api_key(bytea)", "find_recipient(text,text)", "is_domain_taken(text)"]
+            )
             for row in rows {
                 #expect(try row("settings") == "search_path=public, pg_temp")
                 #expect(try row("owner") == "commune_lookup")
