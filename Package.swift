@@ -165,7 +165,8 @@ let package = Package(
         tests(
             "WorkerTests",
             [
-                "Worker", "Store", "Queue", "Database", "Mail", "DNS", "Platform", "TestSupport", nio, nioPosix,
+                "Worker", "Store", "Queue", "Database", "Mail", "DNS", "Platform", "TestSupport", nio,
+                nioPosix,
                 nioSSL, log,
             ],
             resources: [.copy("Dialogues")]

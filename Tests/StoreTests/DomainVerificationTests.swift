@@ -108,7 +108,9 @@ struct DomainVerificationTests {
             let org = try await store.createOrganization(named: "Acme")
             var domain = try await store.pendingDomain("example.com", org: org)
             let silent = Dictionary(
-                uniqueKeysWithValues: DomainRecord.Kind.allCases.map { ($0, RecordAnswer.noAnswer("SERVFAIL")) }
+                uniqueKeysWithValues: DomainRecord.Kind.allCases.map {
+                    ($0, RecordAnswer.noAnswer("SERVFAIL"))
+                }
             )
             domain = try await store.look(at: domain, org: org, but: silent)
             #expect(domain.status == .pending)
@@ -223,7 +225,11 @@ struct DomainVerificationTests {
                 at: try await store.pendingDomain("example.com", org: org),
                 org: org
             )
-            let hosts = MailHosts(receiving: "new.test", bounce: "bounce.platform.test", spfInclude: "platform.test")
+            let hosts = MailHosts(
+                receiving: "new.test",
+                bounce: "bounce.platform.test",
+                spfInclude: "platform.test"
+            )
             _ = try await store.requestVerification(of: before.id, org: org, hosts: [.usEast1: hosts])
             let after = try await store.reread(before, org: org)
             #expect(after.status == .verified)

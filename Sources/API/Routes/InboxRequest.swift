@@ -80,7 +80,8 @@ struct InboxRequest: Decodable {
         // The rules of a mailbox: a name that no header can show would fail every send of the inbox.
         if case .set(let name?) = name,
             name.unicodeScalars.count > Self.nameMax || name.utf8.count > Mailbox.displayNameOctetsMax
-                || name.unicodeScalars.contains(where: { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) })
+                || name.unicodeScalars.contains(where: { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) }
+                )
         {
             let limits = "at most \(Self.nameMax) characters and \(Mailbox.displayNameOctetsMax) bytes"
             faults.append(.init(path: "name", message: "must be \(limits), without control characters."))

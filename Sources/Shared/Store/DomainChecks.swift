@@ -51,7 +51,10 @@ extension Store {
 
     /// The records as they must be by today's hosts; the keys stay.
     private static func refreshed(_ domain: Domain, _ hosts: [Region: MailHosts]) throws -> [DomainRecord] {
-        let earlier = Dictionary(domain.records.map { ($0.kind, $0) }, uniquingKeysWith: { first, _ in first })
+        let earlier = Dictionary(
+            domain.records.map { ($0.kind, $0) },
+            uniquingKeysWith: { first, _ in first }
+        )
         guard let hosts = Region(rawValue: domain.region).flatMap({ hosts[$0] }),
             let rsa = earlier[.dkimRSA], let ed25519 = earlier[.dkimEd25519]
         else { return domain.records }

@@ -107,7 +107,9 @@ extension Store {
                     """
                 ] + keys.statements(of: id, org: org, secrets)
             )
-            guard let row = results[0].first else { throw DatabaseError.decoding("INSERT returned no domain") }
+            guard let row = results[0].first else {
+                throw DatabaseError.decoding("INSERT returned no domain")
+            }
             return try Domain(row)
         } catch DatabaseError.unique {
             throw yours

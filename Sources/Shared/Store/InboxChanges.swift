@@ -50,7 +50,9 @@ extension Store {
                     )
                     try await transaction.batch(
                         try Self.takeAddress(localPart, on: home, for: id, org: org)
-                            + ["UPDATE inboxes SET local_part = \(localPart) WHERE org_id = \(org) AND id = \(id)"]
+                            + [
+                                "UPDATE inboxes SET local_part = \(localPart) WHERE org_id = \(org) AND id = \(id)"
+                            ]
                     )
                 }
                 if case .set(let change) = changes.webhook {

@@ -22,6 +22,11 @@ package struct MailHosts: Sendable, Hashable {
     /// Has the SPF record with the addresses that we send from.
     package let spfInclude: String
 
+    /// Takes the names as they are.
+    package init(receiving: String, bounce: String, spfInclude: String) {
+        (self.receiving, self.bounce, self.spfInclude) = (receiving, bounce, spfInclude)
+    }
+
     /// The hosts of every region.
     ///
     /// Reads `COMMUNE_MAIL_HOST`, `COMMUNE_BOUNCE_HOST` and `COMMUNE_SPF_INCLUDE`, and the same with `_US_EAST_1` or

@@ -101,7 +101,8 @@ package struct Migrator: Sendable {
             let known = try await transaction.query(
                 "SELECT version, name, digest FROM schema_migrations ORDER BY version"
             )
-            if let newest = try known.last.map({ try $0("version") as Int }), newest > Self.all.last?.version ?? 0
+            if let newest = try known.last.map({ try $0("version") as Int }),
+                newest > Self.all.last?.version ?? 0
             {
                 throw Fault.newerSchema(version: newest)
             }

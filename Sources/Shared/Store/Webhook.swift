@@ -12,7 +12,8 @@ package struct Webhook: Sendable {
     let sealedSecret: [UInt8]
 
     init?(_ row: Row) throws {
-        guard let endpoint: String = try row("webhook_endpoint"), let sealed: [UInt8] = try row("webhook_secret")
+        guard let endpoint: String = try row("webhook_endpoint"),
+            let sealed: [UInt8] = try row("webhook_secret")
         else { return nil }
         self.endpoint = endpoint
         events = try row("webhook_events") ?? []

@@ -135,7 +135,8 @@ extension DomainRecord {
         }
         // RFC 7208 §5.1: what stands behind `all` is not looked at.
         let terms = policy.dropFirst().prefix { !["all", "+all", "-all", "~all", "?all"].contains($0) }
-        let ours = value.split(separator: " ").first { $0.hasPrefix("include:") }.map { $0.dropFirst(8) } ?? ""
+        let ours =
+            value.split(separator: " ").first { $0.hasPrefix("include:") }.map { $0.dropFirst(8) } ?? ""
         let isIncluded = terms.contains { term in
             let plain = term.hasPrefix("+") ? term.dropFirst() : term[...]
             return plain.hasPrefix("include:") && Self.isSameName(plain.dropFirst(8), ours)
