@@ -37,7 +37,8 @@ private struct Examples {
             "inbox_id": inbox.id.description, "domain_id": inbox.domain.description, "thread_id": thread,
             "message_id": message,
         ]
-        secrets = ["onfidential", inbox.id.description, domain.id.description, thread, message, "whsec_"]
+        let secret = try #require(try platform.store.webhookSecret(of: inbox, org: platform.org))
+        secrets = ["onfidential", inbox.id.description, domain.id.description, thread, message, secret]
     }
 
     /// The route's path with these rows in it.

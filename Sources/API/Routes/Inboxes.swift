@@ -57,19 +57,13 @@ enum InboxRoutes {
 
     static func show(_ call: Call) async throws -> Answer {
         let id: InboxID = try call.id("inbox_id", of: "Inbox")
-        guard let inbox = try await call.store.inbox(id, org: call.caller.org) else {
-            throw APIError.notFound("Inbox")
-        }
-        return try answer(call, inbox)
+        return try answer(call, try await inbox(id, of: nil, call))
     }
 
     static func showOfDomain(_ call: Call) async throws -> Answer {
         let domain: DomainID = try call.id("domain_id", of: "Domain")
         let id: InboxID = try call.id("inbox_id", of: "Inbox")
-        guard let inbox = try await call.store.inbox(id, org: call.caller.org), inbox.domain == domain else {
-            throw APIError.notFound("Inbox")
-        }
-        return try answer(call, inbox)
+        return try answer(call, try await inbox(id, of: domain, call))
     }
 
     static func create(_ call: Call) async throws -> Answer {
@@ -91,9 +85,10 @@ enum InboxRoutes {
     }
 
     static func createInDomain(_ call: Call) async throws -> Answer {
+        let domain = try await domain(of: call)
         let request = try call.decode(InboxRequest.self)
         try request.validate(call.backend.webhookFilter)
-        return try await create(call, request, on: try await domain(of: call))
+        return try await create(call, request, on: domain)
     }
 
     static func update(_ call: Call) async throws -> Answer {
@@ -110,6 +105,7 @@ enum InboxRoutes {
     static func setWebhook(_ call: Call) async throws -> Answer {
         let domain: DomainID = try call.id("domain_id", of: "Domain")
         let id: InboxID = try call.id("inbox_id", of: "Inbox")
+        _ = try await inbox(id, of: domain, call)
         let request = try call.decode(WebhookRequest.self)
         var faults: [APIError.Detail] = []
         var changes = InboxChanges()
@@ -164,14 +160,19 @@ enum InboxRoutes {
     }
 
     private static func update(_ call: Call, _ id: InboxID, of domain: DomainID?) async throws -> Answer {
+        let current = try await inbox(id, of: domain, call)
         let request = try call.decode(InboxRequest.self)
-        let org = try call.caller.org
-        // Before anything is said of the fields: an inbox of somebody else does not exist.
-        guard let current = try await call.store.inbox(id, org: org),
-            domain == nil || current.domain == domain
-        else { throw APIError.notFound("Inbox") }
         let changes = try request.changes(on: current.domainName, call.backend.webhookFilter)
-        return try answer(call, try await call.store.updateInbox(id, of: domain, org: org, changes))
+        let inbox = try await call.store.updateInbox(id, of: domain, org: call.caller.org, changes)
+        return try answer(call, inbox)
+    }
+
+    /// Looked for before anything is said of a body: somebody else's inbox does not exist.
+    private static func inbox(_ id: InboxID, of domain: DomainID?, _ call: Call) async throws -> Inbox {
+        guard let inbox = try await call.store.inbox(id, org: call.caller.org),
+            domain == nil || inbox.domain == domain
+        else { throw APIError.notFound("Inbox") }
+        return inbox
     }
 
     private static func domain(of call: Call) async throws -> InboxDomain {
