@@ -102,7 +102,7 @@ let package = Package(
             resources: [.embedInCode("Scripts")]
         ),
         shared("Mail", ["COpenSSL", "CIconv", "CPublicSuffix", "CIDN2", crypto]),
-        shared("DNS", ["CUnbound", "Platform", log]),
+        shared("DNS", ["CUnbound", "Mail", "Platform", log]),
         shared("Blobs", ["Database", "Platform"]),
         shared(
             "Store",
@@ -119,10 +119,8 @@ let package = Package(
         program(
             "API",
             [
-                "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "Platform", hummingbird,
-                httpTypes, lifecycle,
-                signals,
-                nio, log, metrics,
+                "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", hummingbird,
+                httpTypes, lifecycle, signals, nio, log, metrics,
             ]
         ),
         program(
@@ -142,7 +140,10 @@ let package = Package(
                 signals, arguments, log, metrics,
             ]
         ),
-        program("Commune", ["Store", "Queue", "Database", "Redis", "Platform", arguments, log]),
+        program(
+            "Commune",
+            ["Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", arguments, log]
+        ),
         .target(
             name: "TestSupport",
             dependencies: ["Database", "Platform", log],
@@ -153,7 +154,7 @@ let package = Package(
         tests("MailTests", ["Mail", "TestSupport"]),
         tests("DatabaseTests", ["Database", "Platform", "TestSupport", lifecycle, log]),
         tests("RedisTests", ["Redis", "Platform", "TestSupport", lifecycle, log]),
-        tests("DNSTests", ["DNS", "Platform", "TestSupport", log]),
+        tests("DNSTests", ["DNS", "Mail", "Platform", "TestSupport", log]),
         tests("QueueTests", ["Queue", "Store", "Database", "Redis", "Platform", "TestSupport", log]),
         tests("StoreTests", ["Store", "Queue", "Database", "Mail", "Platform", "TestSupport", log]),
         tests(

@@ -17,9 +17,42 @@ let routeTable: [Route] = [
     Route(.get, "/unsubscribe", .open, UnsubscribeRoutes.page),
     Route(.post, "/unsubscribe", .open, bodyMax: 64 << 10, UnsubscribeRoutes.unsubscribe),
 
+    Route(.get, "/v1/domains", .scope("domains:read"), DomainRoutes.list),
+    Route(.post, "/v1/domains", .scope("domains:write"), DomainRoutes.create),
+    Route(.get, "/v1/domains/{domain_id}", .scope("domains:read"), DomainRoutes.show),
+    Route(.post, "/v1/domains/{domain_id}/verify", .scope("domains:write"), DomainRoutes.verify),
+    Route(.get, "/v1/domains/{domain_id}/records", .scope("domains:read"), DomainRoutes.records),
+
     Route(.get, "/v1/inboxes", .scope("inboxes:read"), InboxRoutes.list),
     Route(.post, "/v1/inboxes", .scope("inboxes:write"), InboxRoutes.create),
     Route(.get, "/v1/inboxes/{inbox_id}", .scope("inboxes:read"), InboxRoutes.show),
+    Route(.patch, "/v1/inboxes/{inbox_id}", .scope("inboxes:write"), InboxRoutes.update),
+    Route(.get, "/v1/domains/{domain_id}/inboxes", .scope("inboxes:read"), InboxRoutes.listOfDomain),
+    Route(.post, "/v1/domains/{domain_id}/inboxes", .scope("inboxes:write"), InboxRoutes.createInDomain),
+    Route(
+        .get,
+        "/v1/domains/{domain_id}/inboxes/{inbox_id}",
+        .scope("inboxes:read"),
+        InboxRoutes.showOfDomain
+    ),
+    Route(
+        .put,
+        "/v1/domains/{domain_id}/inboxes/{inbox_id}",
+        .scope("inboxes:write"),
+        InboxRoutes.updateInDomain
+    ),
+    Route(
+        .delete,
+        "/v1/domains/{domain_id}/inboxes/{inbox_id}",
+        .scope("inboxes:write"),
+        InboxRoutes.delete
+    ),
+    Route(
+        .post,
+        "/v1/domains/{domain_id}/inboxes/{inbox_id}/webhook",
+        .scope("inboxes:write"),
+        InboxRoutes.setWebhook
+    ),
 
     Route(.get, "/v1/threads", .scope("threads:read"), ThreadRoutes.list),
     Route(.get, "/v1/threads/{thread_id}/messages", .scope("threads:read"), ThreadRoutes.messages),

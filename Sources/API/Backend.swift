@@ -1,5 +1,6 @@
 // What routes work with.
 
+import DNS
 import Database
 import Logging
 import Platform
@@ -17,6 +18,9 @@ struct Backend: Sendable {
     let defaultDomain: String
     /// Where people reach this API, without a slash behind; nil when that is not known.
     let publicURL: String?
+    let mailHosts: [Region: MailHosts]
+    /// Which addresses webhooks may lead to.
+    let webhookFilter: AddressFilter
     let logger: Logger
 
     init(_ configuration: APIConfiguration, database: Database, redis: Redis, pusher: Pusher, logger: Logger)
@@ -29,6 +33,8 @@ struct Backend: Sendable {
             ? nil : RateLimiter(perMinute: configuration.rateLimitPerMinute, shared: TokenBucket(redis))
         defaultDomain = configuration.defaultDomain
         publicURL = configuration.publicURL
+        mailHosts = configuration.mailHosts
+        webhookFilter = configuration.webhookFilter
         self.logger = logger
     }
 }

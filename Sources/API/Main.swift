@@ -1,5 +1,6 @@
 // commune-api: the HTTP front. Stateless; any number of copies may run.
 
+import DNS
 import Database
 import Foundation
 import Hummingbird
@@ -66,6 +67,8 @@ struct APIConfiguration: Sendable {
     let secrets: SecretBox
     let listen: HostPort
     let defaultDomain: String
+    let mailHosts: [Region: MailHosts]
+    let webhookFilter: AddressFilter
     let rateLimitPerMinute: Int
     let publicURL: String?
 
@@ -78,6 +81,9 @@ struct APIConfiguration: Sendable {
             port: settings.integer("PORT", in: 1...65_535, default: 8080)
         )
         defaultDomain = Store.defaultDomain(reading: &settings) ?? ""
+        // The default domain has the SPF record of the addresses that we send from.
+        mailHosts = MailHosts.byRegion(reading: &settings, spfDefault: defaultDomain)
+        webhookFilter = AddressFilter(allowing: "COMMUNE_WEBHOOK_ALLOW", reading: &settings)
         rateLimitPerMinute = settings.integer(
             "COMMUNE_RATE_LIMIT_PER_MINUTE",
             in: 0...1_000_000,

@@ -17,7 +17,7 @@ struct Commune: AsyncParsableCommand {
 
             Example: commune orgs create acme && commune keys create --org acme --scope read --scope write
             """,
-        subcommands: [Migrate.self, Orgs.self, Keys.self, Queues.self]
+        subcommands: [Migrate.self, Orgs.self, Keys.self, Domains.self, Queues.self]
     )
 }
 

@@ -49,6 +49,7 @@ struct Worker {
                 logger: logger
             ),
             ProcessInbound(store: store, resolver: resolver),
+            VerifyDomain(store: store, resolver: resolver, logger: logger),
             Probe(),
         ].filter { queues.contains($0.queue) }
 
@@ -113,7 +114,11 @@ struct Worker {
                     rowInterval: configuration.rowInterval,
                     logger: logger
                 ),
-                Chores(chores: chores + [Self.purge(database)], database: database, logger: logger),
+                Chores(
+                    chores: chores + [Self.purge(database), Self.dueDomains(store, pusher)],
+                    database: database,
+                    logger: logger
+                ),
                 Waker(redis: redis, schedule: schedule, processors: processors, feeders: feeders),
             ] + Array(feeders.values) + [Processors(processors: processors)]
     }
@@ -138,6 +143,12 @@ struct Worker {
                 try await reaper.reapOrphans(heartbeatMax: configuration.leaseLength)
             },
         ]
+    }
+
+    private static func dueDomains(_ store: Store, _ pusher: Pusher) -> Chore {
+        Chore(name: "due-domains", interval: .seconds(10)) {
+            pusher.push(try await store.startDueVerifications(limit: 500))
+        }
     }
 
     private static let purgedPerBatch = 5_000

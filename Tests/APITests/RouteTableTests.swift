@@ -16,7 +16,14 @@ private struct Examples {
     let secrets: [String]
 
     init(_ platform: APIPlatform) async throws {
-        let inbox = try await platform.makeInbox("confidential-inbox", name: "Confidential Name")
+        let domain = try await platform.makeDomain("confidential.example")
+        let webhook = WebhookChange(endpoint: "https://confidential.example/hook")
+        let inbox = try await platform.makeInbox(
+            "confidential-inbox",
+            on: domain,
+            name: "Confidential Name",
+            webhook: webhook
+        )
         let thread = try await platform.receive(
             "<confidential-id@x>",
             in: inbox,
@@ -30,7 +37,8 @@ private struct Examples {
             "inbox_id": inbox.id.description, "domain_id": inbox.domain.description, "thread_id": thread,
             "message_id": message,
         ]
-        secrets = ["onfidential", inbox.id.description, thread, message]
+        let secret = try #require(try platform.store.webhookSecret(of: inbox, org: platform.org))
+        secrets = ["onfidential", inbox.id.description, domain.id.description, thread, message, secret]
     }
 
     /// The route's path with these rows in it.
@@ -213,7 +221,10 @@ struct RouteTableTests {
 extension APIPlatform {
     /// The organization's own rows as text, to see whether a stranger changed any.
     fileprivate func snapshot() async throws -> [String] {
-        let tables = ["inboxes", "threads", "messages", "message_bodies", "recipients", "jobs"]
+        let tables = [
+            "inboxes", "threads", "messages", "message_bodies", "recipients", "jobs", "domains",
+            "domain_keys",
+        ]
         return try await database.batch(
             .tenant(org),
             tables.map {

@@ -156,7 +156,10 @@ struct RowLevelSecurityTests {
             )
             let names = try rows.map { try $0("name") as String }
             #expect(
-                names == ["find_api_key(bytea)", "find_organizations(bytea)", "find_recipient(text,text)"]
+                names == [
+                    "find_api_key(bytea)", "find_organizations(bytea)", "find_recipient(text,text)",
+                    "is_domain_taken(text)",
+                ]
             )
             for row in rows {
                 #expect(try row("settings") == "search_path=public, pg_temp")

@@ -1,6 +1,7 @@
-// Inboxes: create, list, show.
+// Inboxes: made, listed, shown, changed and deleted; by themselves and under their domain.
 
 import Foundation
+import HTTPTypes
 import Hummingbird
 import Mail
 import Platform
@@ -10,11 +11,19 @@ enum InboxRoutes {
     /// An inbox as callers see it.
     struct View: Encodable, Sendable {
         let inbox: Inbox
+        /// Of its webhook.
+        let secret: String?
 
         enum CodingKeys: String, CodingKey {
             case id, localPart, address, displayName, webhook, status, listUnsubscribe, createdAt
             case domain = "domain_id"
             case domainName = "domain_name"
+        }
+
+        private struct WebhookView: Encodable {
+            let endpoint: String
+            let events: [String]
+            let secret: String?
         }
 
         func encode(to encoder: any Encoder) throws {
@@ -25,117 +34,180 @@ enum InboxRoutes {
             try container.encode(inbox.displayName, forKey: .displayName)
             try container.encode(inbox.domain, forKey: .domain)
             try container.encode(inbox.domainName, forKey: .domainName)
-            try container.encodeNil(forKey: .webhook)
+            let webhook = inbox.webhook.map {
+                WebhookView(endpoint: $0.endpoint, events: $0.events, secret: secret)
+            }
+            try container.encode(webhook, forKey: .webhook)
             try container.encode(inbox.status, forKey: .status)
             try container.encode(inbox.listUnsubscribe, forKey: .listUnsubscribe)
             try container.encode(inbox.createdAt.iso8601, forKey: .createdAt)
         }
     }
 
-    private struct CreateRequest: Decodable {
-        static let nameMax = 200
-
-        let localPart: String?
-        let domain: String?
-        let name: String?
-        let listUnsubscribe: Bool?
-
-        enum CodingKeys: String, CodingKey {
-            case localPart = "local_part"
-            case domain = "domain_id"
-            case name
-            case listUnsubscribe = "list_unsubscribe"
-        }
-
-        func validate() throws {
-            // The rules of a mailbox: a name that no header can show would fail every send of the inbox.
-            if let name,
-                name.unicodeScalars.count > Self.nameMax || name.utf8.count > Mailbox.displayNameOctetsMax
-                    || name.unicodeScalars.contains(where: {
-                        $0.value < 0x20 || (0x7F...0x9F).contains($0.value)
-                    })
-            {
-                throw APIError.invalid([
-                    .init(
-                        path: "name",
-                        message:
-                            "must be at most \(Self.nameMax) characters and \(Mailbox.displayNameOctetsMax) bytes, without control characters."
-                    )
-                ])
-            }
-        }
-
-        /// The local part as it is kept: lower case, dot-atom, without a plus-tag.
-        func checkedLocalPart(on domain: String) throws -> String {
-            guard let localPart else { return InboxRoutes.readableLocalPart() }
-            let lowered = localPart.lowercased()
-            guard
-                let address = try? EmailAddress("\(lowered)@\(domain)"),
-                address.local == lowered, address.tag == nil, lowered.utf8.allSatisfy(isLocalPartByte)
-            else {
-                throw APIError.invalid([
-                    .init(
-                        path: "local_part",
-                        message:
-                            "must be 1 to 64 letters, digits or . _ - characters, as before the @ of an address."
-                    )
-                ])
-            }
-            return lowered
-        }
-    }
-
-    private static func isLocalPartByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
-        case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"): true
-        default: false
-        }
+    private struct Deleted: Encodable {
+        let ok = true
     }
 
     static func list(_ call: Call) async throws -> Answer {
-        let inboxes = try await call.store.inboxes(org: call.caller.org)
-        return try Answer(.ok, Envelope(data: inboxes.map(View.init)))
+        try await page(call, of: try call.query(id: "domain_id"))
+    }
+
+    static func listOfDomain(_ call: Call) async throws -> Answer {
+        try await page(call, of: try await domain(of: call).id)
     }
 
     static func show(_ call: Call) async throws -> Answer {
         let id: InboxID = try call.id("inbox_id", of: "Inbox")
-        guard let inbox = try await call.store.inbox(id, org: call.caller.org) else {
-            throw APIError.notFound("Inbox")
-        }
-        return try Answer(.ok, Envelope(data: View(inbox: inbox)))
+        return try answer(call, try await inbox(id, of: nil, call))
+    }
+
+    static func showOfDomain(_ call: Call) async throws -> Answer {
+        let domain: DomainID = try call.id("domain_id", of: "Domain")
+        let id: InboxID = try call.id("inbox_id", of: "Inbox")
+        return try answer(call, try await inbox(id, of: domain, call))
     }
 
     static func create(_ call: Call) async throws -> Answer {
-        let request = try call.decode(CreateRequest.self)
-        try request.validate()
-        let domain = try await call.store.platformDomain(named: call.backend.defaultDomain)
-        guard request.domain == nil || request.domain == domain.id.description else {
+        let request = try call.decode(InboxRequest.self)
+        try request.validate(call.backend.webhookFilter)
+        let org = try call.caller.org
+        guard let text = request.domain else {
+            let shared = try await call.store.platformDomain(named: call.backend.defaultDomain)
+            return try await create(
+                call,
+                request,
+                on: call.store.defaultInboxDomain(org: org, shared: shared)
+            )
+        }
+        guard let id = DomainID(text), let domain = try await call.store.inboxDomain(id, org: org) else {
             throw APIError.notFound("Domain")
         }
-        let inbox = try await call.store.createInbox(
-            org: call.caller.org,
-            localPart: request.checkedLocalPart(on: domain.name),
-            displayName: request.name,
-            listUnsubscribe: request.listUnsubscribe ?? false,
-            on: domain
-        )
-        return try Answer(.created, Envelope(data: View(inbox: inbox)))
+        return try await create(call, request, on: domain)
     }
 
+    static func createInDomain(_ call: Call) async throws -> Answer {
+        let domain = try await domain(of: call)
+        let request = try call.decode(InboxRequest.self)
+        try request.validate(call.backend.webhookFilter)
+        return try await create(call, request, on: domain)
+    }
+
+    static func update(_ call: Call) async throws -> Answer {
+        let id: InboxID = try call.id("inbox_id", of: "Inbox")
+        return try await update(call, id, of: nil)
+    }
+
+    static func updateInDomain(_ call: Call) async throws -> Answer {
+        let domain: DomainID = try call.id("domain_id", of: "Domain")
+        let id: InboxID = try call.id("inbox_id", of: "Inbox")
+        return try await update(call, id, of: domain)
+    }
+
+    static func setWebhook(_ call: Call) async throws -> Answer {
+        let domain: DomainID = try call.id("domain_id", of: "Domain")
+        let id: InboxID = try call.id("inbox_id", of: "Inbox")
+        _ = try await inbox(id, of: domain, call)
+        let request = try call.decode(WebhookRequest.self)
+        var faults: [APIError.Detail] = []
+        var changes = InboxChanges()
+        changes.webhook = .set(request.change(call.backend.webhookFilter, path: "", &faults))
+        guard faults.isEmpty else { throw APIError.invalid(faults) }
+        let inbox = try await call.store.updateInbox(id, of: domain, org: call.caller.org, changes)
+        return try answer(call, inbox)
+    }
+
+    static func delete(_ call: Call) async throws -> Answer {
+        let domain: DomainID = try call.id("domain_id", of: "Domain")
+        let id: InboxID = try call.id("inbox_id", of: "Inbox")
+        try await call.store.deleteInbox(id, of: domain, org: call.caller.org)
+        return try Answer(.ok, Envelope(data: Deleted()))
+    }
+
+    // MARK: Shared by the routes above
+
+    private static func page(_ call: Call, of domain: DomainID?) async throws -> Answer {
+        let org = try call.caller.org
+        let page = try await call.store.inboxes(
+            org: org,
+            domain: domain,
+            after: try call.cursor(of: "inboxes"),
+            limit: try call.query("limit", in: 1...1000, default: 1000)
+        )
+        let secrets = try page.elements.map { try call.store.webhookSecret(of: $0, org: org) }
+        let views = zip(page.elements, secrets).map(View.init)
+        return try Answer(
+            .ok,
+            PageEnvelope(
+                data: views,
+                nextCursor: page.next?.text(list: "inboxes", secrets: call.store.secrets),
+                hasMore: page.next != nil
+            )
+        )
+    }
+
+    private static func create(
+        _ call: Call,
+        _ request: InboxRequest,
+        on domain: InboxDomain
+    ) async throws -> Answer {
+        let inbox = try await call.store.createInbox(
+            org: call.caller.org,
+            localPart: request.newLocalPart(on: domain.name) ?? ReadableName.random(),
+            displayName: request.name.applied(to: nil),
+            listUnsubscribe: request.listUnsubscribe ?? false,
+            webhook: request.webhookChange(call.backend.webhookFilter) ?? WebhookChange(),
+            on: domain
+        )
+        return try answer(call, inbox, .created)
+    }
+
+    private static func update(_ call: Call, _ id: InboxID, of domain: DomainID?) async throws -> Answer {
+        let current = try await inbox(id, of: domain, call)
+        let request = try call.decode(InboxRequest.self)
+        let changes = try request.changes(on: current.domainName, call.backend.webhookFilter)
+        let inbox = try await call.store.updateInbox(id, of: domain, org: call.caller.org, changes)
+        return try answer(call, inbox)
+    }
+
+    /// Looked for before anything is said of a body: somebody else's inbox does not exist.
+    private static func inbox(_ id: InboxID, of domain: DomainID?, _ call: Call) async throws -> Inbox {
+        guard let inbox = try await call.store.inbox(id, org: call.caller.org),
+            domain == nil || inbox.domain == domain
+        else { throw APIError.notFound("Inbox") }
+        return inbox
+    }
+
+    private static func domain(of call: Call) async throws -> InboxDomain {
+        let id: DomainID = try call.id("domain_id", of: "Domain")
+        guard let domain = try await call.store.inboxDomain(id, org: call.caller.org) else {
+            throw APIError.notFound("Domain")
+        }
+        return domain
+    }
+
+    private static func answer(
+        _ call: Call,
+        _ inbox: Inbox,
+        _ status: HTTPResponse.Status = .ok
+    ) throws -> Answer {
+        let secret = try call.store.webhookSecret(of: inbox, org: call.caller.org)
+        return try Answer(status, Envelope(data: View(inbox: inbox, secret: secret)))
+    }
+}
+
+/// Local parts for inboxes that ask for none.
+enum ReadableName {
     private static let adjectives = [
         "amber", "brisk", "calm", "clear", "bright", "eager", "gentle", "golden", "keen", "lively", "mellow",
-        "quick",
-        "quiet", "silver", "steady", "sunny", "swift", "vivid", "warm", "wise",
+        "quick", "quiet", "silver", "steady", "sunny", "swift", "vivid", "warm", "wise",
     ]
     private static let nouns = [
         "badger", "beacon", "brook", "cedar", "comet", "falcon", "fern", "harbor", "heron", "lantern",
-        "maple",
-        "meadow", "otter", "pine", "raven", "river", "robin", "sparrow", "willow", "wren",
+        "maple", "meadow", "otter", "pine", "raven", "river", "robin", "sparrow", "willow", "wren",
     ]
 
     /// A name that people can say, with enough digits that it is hardly ever taken.
-    private static func readableLocalPart() -> String {
+    static func random() -> String {
         "\(adjectives.randomElement() ?? "calm")-\(nouns.randomElement() ?? "river")-\(Int.random(in: 1000...999_999))"
     }
 }

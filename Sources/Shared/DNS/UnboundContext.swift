@@ -31,9 +31,12 @@ final class UnboundContext: Sendable {
     private let mailbox = Mutex(Mailbox())
     private let unansweredMax: Int
 
-    init(_ configuration: UnboundResolver.Configuration) throws(DNSFault) {
+    init(
+        _ configuration: UnboundResolver.Configuration,
+        stub: UnboundHandle.Stub? = nil
+    ) throws(DNSFault) {
         unansweredMax = configuration.concurrentMax + configuration.waitingMax
-        let handle = try UnboundHandle(configuration)
+        let handle = try UnboundHandle(configuration, stub: stub)
         var ends: [Int32] = [-1, -1]
         // `pipe2`, which would do, is hidden from Swift; these flags too must come with the descriptors.
         let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)

@@ -8,7 +8,14 @@ import Platform
 final class UnboundHandle {
     let pointer: OpaquePointer
 
-    init(_ configuration: UnboundResolver.Configuration) throws(DNSFault) {
+    /// A zone's own nameservers, to be asked for it directly.
+    struct Stub {
+        let zone: String
+        let addresses: [IPAddress]
+        let port: Int
+    }
+
+    init(_ configuration: UnboundResolver.Configuration, stub: Stub? = nil) throws(DNSFault) {
         guard let pointer = ub_ctx_create() else { throw .serverFailure("libunbound could not start") }
         self.pointer = pointer
         // A thread, where libunbound would otherwise fork this process at its first query.
@@ -19,6 +26,16 @@ final class UnboundHandle {
         try set("cache-max-negative-ttl", "300")
         if let file = configuration.trustAnchorFile {
             try check(ub_ctx_add_ta_file(pointer, file), "trust anchor")
+        }
+        if let stub {
+            // Which addresses may be asked was decided before; here a lab's may be loopback.
+            try set("do-not-query-localhost", "no")
+            for address in stub.addresses {
+                try check(
+                    ub_ctx_set_stub(pointer, "\(stub.zone).", "\(address)@\(stub.port)", 0),
+                    "the nameservers of \(stub.zone)"
+                )
+            }
         }
         if let server = configuration.server {
             try set("do-not-query-localhost", "no")

@@ -1,19 +1,13 @@
 // The platform's own domain, on which every organization may have inboxes without any DNS of its own.
 
 import Database
-package import Mail
+import Mail
 package import Platform
 
 /// A domain of the platform.
 package struct PlatformDomain: Sendable {
     package let id: DomainID
     package let name: String
-}
-
-/// Where our public keys stand: `commune._domainkey.<domain>`.
-package enum DKIMSelector {
-    package static let rsa = "commune"
-    package static let ed25519 = "commune-ed"
 }
 
 extension Store {
@@ -40,8 +34,8 @@ extension Store {
         return made
     }
 
-    /// The signers of a sending domain, RSA first; nil when the domain has no keys here.
-    package func signers(domain name: String, org: OrgID) async throws -> [DKIM.Signer]? {
+    /// The signers of a domain of the platform, RSA first; nil when it is none.
+    func platformSigners(domain name: String) async throws -> [DKIM.Signer]? {
         let rows = try await database.query(
             .worker,
             "SELECT id, dkim_rsa_private, dkim_ed25519_private FROM platform_domains WHERE name = \(name)"
@@ -66,20 +60,6 @@ extension Store {
                 )
             ),
         ]
-    }
-
-    /// The public DKIM record of one of our own domains, so that mail between them needs no DNS to be verified.
-    package func ownDKIMRecord(domain name: String, selector: String) async throws -> String? {
-        let rows = try await database.query(
-            .worker,
-            "SELECT dkim_rsa_record, dkim_ed25519_record FROM platform_domains WHERE name = \(name)"
-        )
-        guard let row = rows.first else { return nil }
-        switch selector {
-        case DKIMSelector.rsa: return try row("dkim_rsa_record")
-        case DKIMSelector.ed25519: return try row("dkim_ed25519_record")
-        default: return nil
-        }
     }
 
     /// The names of all platform domains.

@@ -7,12 +7,13 @@ package import Queue
 package enum QueueName {
     package static let send = "send"
     package static let processInbound = "process-inbound"
+    package static let verifyDomain = "verify-domain"
 
     /// Jobs that do nothing, for `commune queues probe`; served only by workers that are told to by name.
     package static let probe = "probe"
 
     /// Every queue that the platform's own work goes through.
-    package static let all = [send, processInbound]
+    package static let all = [send, processInbound, verifyDomain]
 }
 
 /// `send`: one message to the recipients of one domain, so that each domain has its own fate and schedule.
@@ -42,6 +43,11 @@ package struct ProbePayload: Codable, Sendable {
 
     /// Describes an empty job.
     package init(keepsStart: Bool) { self.keepsStart = keepsStart }
+}
+
+/// `verify-domain`: one look at the records of one domain.
+package struct VerifyDomainPayload: Codable, Sendable {
+    package let domain: DomainID
 }
 
 extension QueueControl.Defaults {

@@ -113,6 +113,7 @@ extension Store {
         guard inbox.status != "inactive" else {
             throw StoreFault.refused("The inbox is inactive and cannot send.")
         }
+        guard inbox.mayUseDomain else { throw StoreFault.refused("Domain not verified") }
         return inbox
     }
 

@@ -127,7 +127,7 @@ struct APIPlatform: Sendable {
     func stored() async throws -> [String: Int] {
         let tables = [
             "messages", "message_bodies", "recipients", "jobs", "threads", "message_references", "inboxes",
-            "shared_addresses", "delivery_events", "received_mail", "blobs",
+            "shared_addresses", "delivery_events", "received_mail", "blobs", "domains", "domain_keys",
         ]
         let rows = try await database.batch(
             .worker,
