@@ -4,6 +4,7 @@
 // expires, and the reaper finds nothing to take back.
 
 import Database
+import Foundation
 import Logging
 import Platform
 import Queue
@@ -88,7 +89,7 @@ final class Finisher: Sendable {
     ) async {
         // Sorted, so that two workers that end jobs of the same organizations cannot deadlock.
         let batch = batch.sorted {
-            ($0.job.org.description, $0.job.id.description) < ($1.job.org.description, $1.job.id.description)
+            $0.job.org == $1.job.org ? $0.job.id.uuid < $1.job.id.uuid : $0.job.org.uuid < $1.job.org.uuid
         }
         do {
             let ended = try await commit(batch, alone: effects)

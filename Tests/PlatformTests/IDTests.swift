@@ -48,6 +48,22 @@ struct IDTests {
         }
     }
 
+    @Test("the text of any UUID is Foundation's, and no other text is read")
+    func foundation() {
+        for _ in 0..<1_000 {
+            let uuid = UUID()
+            #expect(uuid.text == uuid.uuidString.lowercased())
+            #expect(UUID(text: uuid.text) == uuid && UUID(text: uuid.uuidString) == uuid)
+        }
+        let text = Array(UUID().text)
+        for place in text.indices {
+            for wrong in ["g", "-", " ", "é", "", "00"] where !(wrong == "-" && text[place] == "-") {
+                let changed = String(text[..<place]) + wrong + String(text[(place + 1)...])
+                #expect(UUID(text: changed) == nil, "\(changed)")
+            }
+        }
+    }
+
     @Test("in JSON an id is its text")
     func json() throws {
         let id = InboxID()

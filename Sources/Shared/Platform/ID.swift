@@ -17,18 +17,22 @@ package struct ID<Noun>: Hashable, Sendable, CustomStringConvertible {
 
     /// Reads the canonical text, with the noun's prefix where it has one; nil when it is not ours.
     package init?(_ text: some StringProtocol, prefix: String = "") {
-        guard text.hasPrefix(prefix), let uuid = UUID(uuidString: String(text.dropFirst(prefix.count)))
+        guard text.hasPrefix(prefix), let uuid = UUID(text: text.dropFirst(prefix.count))
         else { return nil }
         self.init(uuid)
     }
 
     /// Lower-case canonical text, as it is written everywhere.
-    package var description: String { uuid.uuidString.lowercased() }
+    package var description: String { uuid.text }
 }
 
 extension ID: Codable {
     package init(from decoder: any Decoder) throws {
-        self.init(try decoder.singleValueContainer().decode(UUID.self))
+        let container = try decoder.singleValueContainer()
+        guard let uuid = UUID(text: try container.decode(String.self)) else {
+            throw DecodingError.dataCorruptedError(in: container, debugDescription: "is not an id.")
+        }
+        self.init(uuid)
     }
 
     package func encode(to encoder: any Encoder) throws {

@@ -245,7 +245,7 @@ package struct Schedule: Sendable {
         awaiting awaited: [WorkerID] = []
     ) async throws -> String {
         var arguments: [RedisArgument] = [
-            RedisArgument(UUID().uuidString.lowercased()),
+            RedisArgument(UUID().text),
             RedisArgument(Int(Self.awaitedAtMost.milliseconds)), RedisArgument(awaited.count),
         ]
         arguments += awaited.map { RedisArgument($0.description) }

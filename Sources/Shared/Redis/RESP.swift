@@ -70,7 +70,7 @@ package struct RedisArgument: Sendable, Hashable {
     package init(_ number: Double) { storage = .text(String(number)) }
 
     /// A UUID in lower-case canonical text.
-    package init(_ uuid: UUID) { storage = .text(uuid.uuidString.lowercased()) }
+    package init(_ uuid: UUID) { storage = .text(uuid.text) }
 
     /// An identifier in its canonical text.
     package init<Noun>(_ id: ID<Noun>) { storage = .text(id.description) }

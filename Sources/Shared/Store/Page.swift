@@ -17,7 +17,7 @@ package struct Cursor: Sendable, Equatable {
 
     /// As a caller sees it: opaque, signed, good only for the list it came from.
     package func text(list: String, secrets: SecretBox) -> String {
-        let payload = "\(time.microseconds).\(id.uuidString.lowercased())"
+        let payload = "\(time.microseconds).\(id.text)"
         let mac = secrets.sign(payload, purpose: "cursor/\(list)", length: 12)
         return (Array(payload.utf8) + mac).base64URL
     }
@@ -38,7 +38,7 @@ package struct Cursor: Sendable, Equatable {
             secrets.verifies(Array(bytes.suffix(12)), of: payload, purpose: "cursor/\(list)", length: 12),
             let dot = payload.firstIndex(of: "."),
             let microseconds = Int64(payload[..<dot]),
-            let id = UUID(uuidString: String(payload[payload.index(after: dot)...]))
+            let id = UUID(text: payload[payload.index(after: dot)...])
         else { return nil }
         self.init(time: Timestamp(microseconds: microseconds), id: id)
     }
