@@ -62,6 +62,7 @@ def test_only_unrecorded_answers_are_asked_for_again(platform, sink):
     assert [row["crash_count"] for row in crashes] == [1]
 
 
+@pytest.mark.timeout(400 if IS_LONG else 150)
 def test_every_worker_killed(platform, sink):
     """All three workers die under load, nobody is there until every lease has run out, three come back: all is sent."""
     platform.start_api()
@@ -83,7 +84,7 @@ def test_every_worker_killed(platform, sink):
         unrecorded = sink.seen().keys() - recorded
         platform.start_workers(3)
         eventually(lambda: len(sink.seen()) >= accepted + 50, 30, "they went on where the others had died")
-    assert_nothing_lost(platform, may_repeat=unrecorded)
+    assert_nothing_lost(platform, may_repeat=unrecorded, within=120)
 
 
 def test_a_job_that_kills_its_worker(platform, sink):
@@ -101,12 +102,14 @@ def test_a_job_that_kills_its_worker(platform, sink):
         eventually(lambda: sink.seen().get(poison) == crash, 20, lambda: f"try {crash} of {sink.seen().get(poison)}")
         if crash == 1:
             eventually(lambda: bystander in sink.seen(), 20, "another job in the same worker")
+        else:
+            platform.await_delivered([bystander])
         worker.kill()
         sink.silent_at_final_dot.discard(bystander)
 
     platform.start_worker()
-    platform.await_states({poison: "failed", bystander: "delivered"})
-    # The bystander's worker died once, or twice, should it have been claimed again and not been recorded.
+    platform.await_states({poison: "failed"})
+    # The bystander was under way when the first of them died.
     assert_nothing_lost(platform, may_repeat={bystander}, given_up={poison}, dead=1)
     assert sink.seen()[poison] == 3
     (dead,) = platform.database.query("SELECT state::text, attempt, crash_count, last_error FROM jobs WHERE crash_count = 3")
