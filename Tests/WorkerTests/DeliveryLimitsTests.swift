@@ -25,7 +25,7 @@ struct DeliveryLimitsTests {
     private static let session: [SMTPPeer.Step] = [
         say("220 mail.example.test"), .expectLine("EHLO"), say("250 mail.example.test"), .expectLine("MAIL"),
         say("250 2.1.0 Ok"), .expectLine("RCPT"), say("250 2.1.5 Ok"), .expectLine("DATA"), say("354 Go on"),
-        .expectMessage, say("250 2.0.0 Queued"), .expectEnd,
+        .expectMessage, say("250 2.0.0 Queued"), .expectLine("QUIT"), say("221 2.0.0 Bye"), .expectEnd,
     ]
 
     private static let waits = [
