@@ -69,8 +69,7 @@ final class Feeder: Service {
 
     /// Pushes what has come within the horizon since the last look; true when there is more.
     private func bringDue() async throws -> Bool {
-        let rows = try await database.query(
-            .worker,
+        let rows = try await rows(
             Jobs.delayed(
                 queue: queue,
                 after: position.withLock { $0.due },
@@ -92,8 +91,7 @@ final class Feeder: Service {
 
     /// Looks at the heads of some lanes, from the first again when the last was reached; true when anything was missing.
     private func walk() async throws -> Bool {
-        let rows = try await database.query(
-            .worker,
+        let rows = try await rows(
             Jobs.waiting(
                 queue: queue,
                 after: position.withLock { $0.lane },
@@ -144,18 +142,23 @@ final class Feeder: Service {
         for start in stride(from: 0, to: lanes.count, by: Self.hungryMax) {
             let results = try await database.batch(
                 .worker,
-                lanes[start..<min(start + Self.hungryMax, lanes.count)].map {
-                    Jobs.waiting(
-                        queue: queue,
-                        org: $0.org,
-                        lane: $0.lane,
-                        window: Self.window,
-                        horizon: horizon
-                    )
-                }
+                [Jobs.walking]
+                    + lanes[start..<min(start + Self.hungryMax, lanes.count)].map {
+                        Jobs.waiting(
+                            queue: queue,
+                            org: $0.org,
+                            lane: $0.lane,
+                            window: Self.window,
+                            horizon: horizon
+                        )
+                    }
             )
-            try await push(try results.flatMap { try $0.compactMap(Jobs.ticket) })
+            try await push(try results.dropFirst().flatMap { try $0.compactMap(Jobs.ticket) })
         }
+    }
+
+    private func rows(_ statement: Statement) async throws -> Rows {
+        try await database.batch(.worker, [Jobs.walking, statement])[1]
     }
 
     @discardableResult

@@ -176,6 +176,7 @@ final class Processor: Service {
                 .worker,
                 [
                     Jobs.claimingWithoutSchedule(queue: queue),
+                    Jobs.walking,
                     Jobs.claimWithoutSchedule(
                         queue: queue,
                         limit: limit,
@@ -184,7 +185,7 @@ final class Processor: Service {
                         skipping: exhausted.union(greedy.map { .org($0) })
                     ),
                 ]
-            )[1].map(Jobs.claimed)
+            )[2].map(Jobs.claimed)
             if !claimed.isEmpty { FailPoint.afterClaim.reach() }
             for job in claimed {
                 rateShare.withLock { $0.take(org: job.org, lane: job.lane) }

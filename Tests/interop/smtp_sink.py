@@ -24,6 +24,8 @@ class Delivery:
     at: float = field(default_factory=time.monotonic)
     #: Whether 250 was written.
     is_accepted: bool = False
+    #: When the final dot was answered; None while it is not.
+    answered_at: float | None = None
 
     @property
     def message_id(self):
@@ -195,6 +197,8 @@ class SMTPSink:
         reply = self._next(self.final_replies, delivery.recipients)
         if reply == "drop":
             return False
+        # Before it is written: once it is, the worker may go on at any moment.
+        delivery.answered_at = time.monotonic()
         await say(reply)
         delivery.is_accepted = reply.startswith("2")
         return True
