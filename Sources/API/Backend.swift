@@ -17,11 +17,14 @@ struct Backend: Sendable {
     let defaultDomain: String
     /// Where people reach this API, without a slash behind; nil when that is not known.
     let publicURL: String?
+    /// The same where a guess is better than nothing: links that the caller itself follows.
+    let linkBase: String
+    let uploads: Uploads
     let logger: Logger
 
     init(_ configuration: APIConfiguration, database: Database, redis: Redis, pusher: Pusher, logger: Logger)
     {
-        store = Store(database, secrets: configuration.secrets)
+        store = Store(database, secrets: configuration.secrets, s3: configuration.s3)
         self.redis = redis
         self.pusher = pusher
         limiter =
@@ -29,6 +32,11 @@ struct Backend: Sendable {
             ? nil : RateLimiter(perMinute: configuration.rateLimitPerMinute, shared: TokenBucket(redis))
         defaultDomain = configuration.defaultDomain
         publicURL = configuration.publicURL
+        linkBase = configuration.publicURL ?? "http://localhost:\(configuration.listen.port)"
+        uploads = Uploads(
+            folder: configuration.spoolFolder,
+            databaseConnections: configuration.database.connectionsMax
+        )
         self.logger = logger
     }
 }
