@@ -52,7 +52,7 @@ struct DownloadLink {
 }
 
 enum AttachmentDownload {
-    /// A client that takes nothing for this long has gone.
+    /// A client that does not take a chunk in this time has gone, or is too slow to serve.
     private static let stallMax: TimeAmount = .seconds(60)
 
     static func get(_ call: Call) async throws -> Answer {
