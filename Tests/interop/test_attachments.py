@@ -280,7 +280,8 @@ def test_inline_by_content_id(platform, sink):
 def test_the_largest_message(platform, sink):
     """25 MiB arrive whole at several domains, and the worker holds what it may and not more."""
     platform.start_api()
-    worker = platform.start_worker()
+    # The usual lease: a debug build composes for seconds, and a lease of two would run out meanwhile.
+    worker = platform.start_worker(COMMUNE_LEASE_SECONDS="30")
     content = content_of(25 * MIB)
     attachment = upload_raw(platform, content, "large.bin")
     addresses = [f"large@sink{number}.test" for number in range(4)]
