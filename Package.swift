@@ -35,6 +35,8 @@ let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "sw
 let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 
 // Lower modules never import higher ones: the compiler keeps the direction of docs/ARCHITECTURE.md.
 func shared(
@@ -103,7 +105,10 @@ let package = Package(
         ),
         shared("Mail", ["COpenSSL", "CIconv", "CPublicSuffix", "CIDN2", crypto]),
         shared("DNS", ["CUnbound", "Mail", "Platform", log]),
-        shared("Blobs", ["Database", "Platform"]),
+        shared(
+            "Blobs",
+            ["Database", "Platform", crypto, httpClient, nio, nioHTTP, nioPosix]
+        ),
         shared(
             "Store",
             ["Database", "Queue", "Mail", "Blobs", "Platform", crypto, log],
@@ -119,8 +124,8 @@ let package = Package(
         program(
             "API",
             [
-                "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", hummingbird,
-                httpTypes, lifecycle, signals, nio, log, metrics,
+                "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Platform",
+                hummingbird, httpTypes, lifecycle, signals, crypto, nio, log, metrics,
             ]
         ),
         program(
@@ -134,10 +139,8 @@ let package = Package(
         program(
             "Worker",
             [
-                "Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", nio, nioPosix, nioSSL,
-                nioTLS,
-                lifecycle,
-                signals, arguments, log, metrics,
+                "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Platform", crypto, nio,
+                nioPosix, nioSSL, nioTLS, lifecycle, signals, arguments, log, metrics,
             ]
         ),
         program(
@@ -156,11 +159,12 @@ let package = Package(
         tests("RedisTests", ["Redis", "Platform", "TestSupport", lifecycle, log]),
         tests("DNSTests", ["DNS", "Mail", "Platform", "TestSupport", log]),
         tests("QueueTests", ["Queue", "Store", "Database", "Redis", "Platform", "TestSupport", log]),
-        tests("StoreTests", ["Store", "Queue", "Database", "Mail", "Platform", "TestSupport", log]),
+        tests("BlobsTests", ["Blobs", "Platform"]),
+        tests("StoreTests", ["Store", "Queue", "Database", "Blobs", "Mail", "Platform", "TestSupport", log]),
         tests(
             "APITests",
             [
-                "API", "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "Platform",
+                "API", "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "Platform",
                 "TestSupport",
                 hummingbird,
                 .product(name: "HummingbirdTesting", package: "hummingbird"), httpTypes, nio, log,

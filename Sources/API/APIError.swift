@@ -1,5 +1,6 @@
 // The one list of errors that callers see, and the only place where anything becomes a status code.
 
+import Blobs
 import Database
 import Foundation
 import HTTPTypes
@@ -81,6 +82,8 @@ extension APIError {
                 error.status,
                 error.status == .notFound ? "No such route" : error.body ?? error.status.reasonPhrase
             )
+        // A full disk and a storage that is away are told apart in the log; a caller can only wait.
+        case is BlobFault, is SpoolFault: self = .unavailable
         case is CancellationError: self = .unavailable
         default: self.init(.internalServerError, Self.ourFault)
         }
@@ -98,6 +101,7 @@ extension APIError {
         case .suppressed(let addresses):
             self.init(.badRequest, "Every recipient is suppressed; nothing was sent.")
             validation = RecipientValidation(suppressed: addresses)
+        case .tooLarge(let message): self.init(.contentTooLarge, message)
         }
     }
 

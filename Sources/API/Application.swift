@@ -59,6 +59,19 @@ let routeTable: [Route] = [
 
     Route(.get, "/v1/messages", .scope("messages:read"), MessageRoutes.list),
     Route(.post, "/v1/messages/send", .scope("messages:write"), bodyMax: 10 << 20, MessageRoutes.send),
+
+    Route(
+        .post,
+        "/v1/attachments/upload",
+        .scope("attachments:write"),
+        bodyMax: AttachmentRoutes.jsonBodyMax,
+        streamsBody: true,
+        AttachmentRoutes.upload
+    ),
+    Route(.get, "/v1/attachments/{attachment_id}", .scope("attachments:read"), AttachmentRoutes.show),
+    Route(.get, "/v1/attachments/{attachment_id}/url", .scope("attachments:read"), AttachmentRoutes.url),
+    // A signature in the query stands for the key.
+    Route(.get, "/v1/attachments/{attachment_id}/download", .open, AttachmentDownload.get),
 ]
 
 /// Builds the server around the route table.

@@ -21,11 +21,14 @@ struct Backend: Sendable {
     let mailHosts: [Region: MailHosts]
     /// Which addresses webhooks may lead to.
     let webhookFilter: AddressFilter
+    /// The same where a guess is better than nothing: links that the caller itself follows.
+    let linkBase: String
+    let uploads: Uploads
     let logger: Logger
 
     init(_ configuration: APIConfiguration, database: Database, redis: Redis, pusher: Pusher, logger: Logger)
     {
-        store = Store(database, secrets: configuration.secrets)
+        store = Store(database, secrets: configuration.secrets, s3: configuration.s3)
         self.redis = redis
         self.pusher = pusher
         limiter =
@@ -35,6 +38,11 @@ struct Backend: Sendable {
         publicURL = configuration.publicURL
         mailHosts = configuration.mailHosts
         webhookFilter = configuration.webhookFilter
+        linkBase = configuration.publicURL ?? "http://localhost:\(configuration.listen.port)"
+        uploads = Uploads(
+            folder: configuration.spoolFolder,
+            databaseConnections: configuration.database.connectionsMax
+        )
         self.logger = logger
     }
 }

@@ -11,9 +11,12 @@ import Store
 struct APIContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let requestID: String
+    /// The client's connection.
+    let channel: any Channel
 
     init(source: Source) {
         coreContext = .init(source: source)
+        channel = source.channel
         // Foundation's UUID() opens /dev/urandom each time.
         requestID = ID<APIContext>().description
     }
@@ -62,21 +65,26 @@ struct Call: Sendable {
 /// What a route's function answers.
 struct Answer: Sendable {
     let status: HTTPResponse.Status
-    let body: Data
+    let body: ResponseBody
     var headers: HTTPFields
 
     /// An answer in JSON.
     init(_ status: HTTPResponse.Status = .ok, _ body: some Encodable) throws {
         self.status = status
-        self.body = try JSONEncoder.api.encode(body)
+        self.body = .init(byteBuffer: ByteBuffer(bytes: try JSONEncoder.api.encode(body)))
         headers = [.contentType: "application/json; charset=utf-8"]
     }
 
     /// A 200 of any type.
     init(contentType: String, _ body: Data) {
-        status = .ok
+        self.init(.ok, [.contentType: contentType], .init(byteBuffer: ByteBuffer(bytes: body)))
+    }
+
+    /// An answer of any kind, which may be written bit by bit.
+    init(_ status: HTTPResponse.Status, _ headers: HTTPFields, _ body: ResponseBody) {
+        self.status = status
+        self.headers = headers
         self.body = body
-        headers = [.contentType: contentType]
     }
 
     /// A page for a browser, which loads nothing from elsewhere and is kept by nobody.
@@ -90,9 +98,7 @@ struct Answer: Sendable {
         headers[.xContentTypeOptions] = "nosniff"
     }
 
-    func response() -> Response {
-        Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: body)))
-    }
+    func response() -> Response { Response(status: status, headers: headers, body: body) }
 }
 
 /// The `data` of a successful answer, and where its next page begins.

@@ -1,5 +1,6 @@
 // commune-api: the HTTP front. Stateless; any number of copies may run.
 
+import Blobs
 import DNS
 import Database
 import Foundation
@@ -71,6 +72,9 @@ struct APIConfiguration: Sendable {
     let webhookFilter: AddressFilter
     let rateLimitPerMinute: Int
     let publicURL: String?
+    /// Where uploads wait until they are stored.
+    let spoolFolder: String
+    let s3: S3Configuration?
 
     init?(reading settings: inout Settings) {
         database = Database.Configuration(reading: &settings)
@@ -90,12 +94,15 @@ struct APIConfiguration: Sendable {
             default: 600
         )
         publicURL = Self.publicURL(reading: &settings)
+        spoolFolder = settings.text("COMMUNE_SPOOL") ?? "/var/tmp"
+        s3 = S3Configuration(reading: &settings)
+        Self.checkSpool(spoolFolder, &settings)
         guard let redis, let secrets, !defaultDomain.isEmpty else { return nil }
         self.redis = redis
         self.secrets = secrets
     }
 
-    /// `COMMUNE_PUBLIC_URL`, for links in mail.
+    /// `COMMUNE_PUBLIC_URL`, for links in mail and to attachments.
     private static func publicURL(reading settings: inout Settings) -> String? {
         let variable = "COMMUNE_PUBLIC_URL"
         guard let text = settings.text(variable) else { return nil }
@@ -114,5 +121,13 @@ struct APIConfiguration: Sendable {
             return nil
         }
         return base
+    }
+
+    private static func checkSpool(_ folder: String, _ settings: inout Settings) {
+        do {
+            _ = try SpoolFile(in: folder)
+        } catch {
+            settings.fault("COMMUNE_SPOOL", "names \(folder), in which no file can be made. \(error)")
+        }
     }
 }

@@ -25,6 +25,8 @@ struct Route: Sendable {
     let access: Access
     /// Bytes of a request's body.
     let bodyMax: Int
+    /// The function reads the body itself as it comes in (`Call.readBody`); else it is collected before.
+    let streamsBody: Bool
     let function: @Sendable (Call) async throws -> Answer
 
     init(
@@ -32,12 +34,14 @@ struct Route: Sendable {
         _ path: String,
         _ access: Access,
         bodyMax: Int = bodyMaxDefault,
+        streamsBody: Bool = false,
         _ function: @escaping @Sendable (Call) async throws -> Answer
     ) {
         self.method = method
         self.path = path
         self.access = access
         self.bodyMax = bodyMax
+        self.streamsBody = streamsBody
         self.function = function
     }
 
@@ -64,31 +68,38 @@ struct Route: Sendable {
         _ caller: Caller?,
         _ backend: Backend
     ) async throws -> Response {
-        let body = try await collectBody(of: request)
+        let body = streamsBody ? ByteBuffer() : try await collectBody(of: request)
         let call = Call(request: request, context: context, body: body, admitted: caller, backend: backend)
         return try await function(call).response()
     }
 
     private func collectBody(of request: Request) async throws -> ByteBuffer {
-        guard let declared = request.headers[.contentLength].flatMap(Int.init) ?? request.undeclaredLength
-        else {
-            return ByteBuffer()
-        }
-        guard declared <= bodyMax else { throw APIError.bodyTooLarge(bodyMax) }
         var body = ByteBuffer()
-        for try await chunk in request.body {
-            guard body.readableBytes + chunk.readableBytes <= bodyMax else {
-                throw APIError.bodyTooLarge(bodyMax)
-            }
-            body.writeImmutableBuffer(chunk)
-        }
+        try await request.readBody(max: bodyMax) { body.writeImmutableBuffer($0) }
         return body
     }
 }
 
 extension Request {
+    /// Hands out the body piece by piece as it comes in; 413 as soon as it is known to be over the limit.
+    func readBody(max: Int, _ take: (ByteBuffer) async throws -> Void) async throws {
+        let declared = headers[.contentLength].flatMap(Int.init)
+        guard let expected = declared ?? undeclaredLength else { return }
+        guard expected <= max else { throw APIError.bodyTooLarge(max) }
+        var count = 0
+        for try await piece in body {
+            count += piece.readableBytes
+            guard count <= max else { throw APIError.bodyTooLarge(max) }
+            try await take(piece)
+        }
+        // A client that hung up in the middle; nobody hears this, but nothing may be made of half a body.
+        guard declared == nil || count == declared else {
+            throw APIError(.badRequest, "The body is incomplete.")
+        }
+    }
+
     /// 0 for a body without a declared length; nil when there is none.
-    fileprivate var undeclaredLength: Int? { headers[.transferEncoding] == nil ? nil : 0 }
+    private var undeclaredLength: Int? { headers[.transferEncoding] == nil ? nil : 0 }
 }
 
 extension Caller {

@@ -97,7 +97,8 @@ struct Failure: Error, CustomStringConvertible {
 extension StoreFault: CustomStringConvertible {
     package var description: String {
         switch self {
-        case .unknown(let message), .taken(let message), .refused(let message), .forbidden(let message):
+        case .unknown(let message), .taken(let message), .refused(let message), .forbidden(let message),
+            .tooLarge(let message):
             message
         case .suppressed: "Every recipient is suppressed."
         }

@@ -1,6 +1,7 @@
 // commune-worker: runs jobs of the queues it is given. Any number of these may run.
 
 import ArgumentParser
+import Blobs
 import DNS
 import Database
 import Foundation
@@ -96,6 +97,7 @@ struct WorkerConfiguration {
     let scanInterval: Duration
     let rowInterval: Duration
     let grace: Duration
+    let s3: S3Configuration?
 
     init?(reading settings: inout Settings) {
         let database = Database.Configuration(reading: &settings)
@@ -107,6 +109,7 @@ struct WorkerConfiguration {
         scanInterval = settings.seconds("COMMUNE_REAP_INTERVAL_SECONDS", in: 0.1...60, default: .seconds(5))
         rowInterval = settings.seconds("COMMUNE_HEARTBEAT_SECONDS", in: 0.1...60, default: .seconds(5))
         grace = settings.seconds("COMMUNE_GRACE_SECONDS", in: 0...3600, default: .seconds(30))
+        s3 = S3Configuration(reading: &settings)
         guard let redis, let secrets else { return nil }
         self.database = database
         self.redis = redis

@@ -1,5 +1,6 @@
 // The parts of a worker process and how they are wired.
 
+import Blobs
 import DNS
 import Database
 import Logging
@@ -26,7 +27,7 @@ struct Worker {
         let database = Database(configuration.database, logger: logger)
         let redis = Redis(configuration.redis, logger: logger)
         let schedule = Schedule(redis)
-        let store = Store(database, secrets: configuration.secrets)
+        let store = Store(database, secrets: configuration.secrets, s3: configuration.s3)
         let resolver = try UnboundResolver(configuration.resolver, logger: logger)
         let delivery = Delivery(
             configuration.delivery,
@@ -45,6 +46,7 @@ struct Worker {
                 store: store,
                 loader: MessageLoader(store),
                 composer: MessageComposer(signers: SignerCache(store), secrets: configuration.secrets),
+                files: AttachedFiles(store),
                 delivery: delivery,
                 logger: logger
             ),
@@ -115,7 +117,9 @@ struct Worker {
                     logger: logger
                 ),
                 Chores(
-                    chores: chores + [Self.purge(database), Self.dueDomains(store, pusher)],
+                    chores: chores + [
+                        Self.purge(database), Self.dueDomains(store, pusher), Self.sweep(store.blobs),
+                    ],
                     database: database,
                     logger: logger
                 ),
@@ -149,6 +153,11 @@ struct Worker {
         Chore(name: "due-domains", interval: .seconds(10)) {
             pusher.push(try await store.startDueVerifications(limit: 500))
         }
+    }
+
+    /// Bytes of attachments that nobody refers to; where there are many, the next turn goes on.
+    private static func sweep(_ blobs: Blobs) -> Chore {
+        Chore(name: "sweep-blobs", interval: .seconds(30)) { try await blobs.sweep() }
     }
 
     private static let purgedPerBatch = 5_000

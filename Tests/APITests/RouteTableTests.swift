@@ -1,5 +1,6 @@
 // What holds for every route, walked from the route table: a new route is covered the moment it is there.
 
+import Blobs
 import Database
 import Foundation
 import HTTPTypes
@@ -33,12 +34,23 @@ private struct Examples {
         )
         let list = try await platform.get("/v1/messages?inbox_id=\(inbox.id)")
         let message = try #require(list.body["data"][0]["message_id"].string)
+        let bytes = Array("Confidential bytes".utf8)
+        let file = NewAttachment(
+            fileName: "confidential.pdf",
+            mimeType: "application/pdf",
+            blob: NewBlob(org: platform.org, source: BlobSource(bytes), sha256: [])
+        )
+        try await platform.store.add(file, org: platform.org)
         values = [
+            "attachment_id": file.id.hexadecimal,
             "inbox_id": inbox.id.description, "domain_id": inbox.domain.description, "thread_id": thread,
             "message_id": message,
         ]
         let secret = try #require(try platform.store.webhookSecret(of: inbox, org: platform.org))
-        secrets = ["onfidential", inbox.id.description, domain.id.description, thread, message, secret]
+        secrets = [
+            "onfidential", inbox.id.description, domain.id.description, thread, message, secret,
+            file.id.hexadecimal,
+        ]
     }
 
     /// The route's path with these rows in it.
@@ -212,6 +224,7 @@ struct RouteTableTests {
         #expect(
             routeTable.filter { $0.access == .open }.map(\.path) == [
                 "/healthz", "/readyz", "/openapi.json", "/docs", "/unsubscribe", "/unsubscribe",
+                "/v1/attachments/{attachment_id}/download",
             ]
         )
         for route in routeTable { #expect(route.bodyMax <= 40 << 20) }
@@ -223,7 +236,7 @@ extension APIPlatform {
     fileprivate func snapshot() async throws -> [String] {
         let tables = [
             "inboxes", "threads", "messages", "message_bodies", "recipients", "jobs", "domains",
-            "domain_keys",
+            "domain_keys", "attachments", "blobs",
         ]
         return try await database.batch(
             .tenant(org),

@@ -64,6 +64,22 @@ struct IDTests {
         }
     }
 
+    @Test("an id reads its 32 hexadecimal digits and sixteen bytes, in either case, and nothing else")
+    func hexadecimal() {
+        let id = AttachmentID()
+        #expect(id.hexadecimal == id.description.replacing("-", with: ""))
+        #expect(AttachmentID(hexadecimal: id.hexadecimal) == id)
+        #expect(AttachmentID(hexadecimal: id.hexadecimal.uppercased()) == id)
+        #expect(AttachmentID(bytes: id.bytes) == id)
+        #expect(AttachmentID(bytes: id.bytes.dropLast()) == nil)
+        for wrong in [
+            "", id.description, id.hexadecimal + "0", String(id.hexadecimal.dropLast()),
+            "g" + id.hexadecimal.dropFirst(),
+        ] {
+            #expect(AttachmentID(hexadecimal: wrong) == nil, "\(wrong)")
+        }
+    }
+
     @Test("in JSON an id is its text")
     func json() throws {
         let id = InboxID()

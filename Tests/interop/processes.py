@@ -41,6 +41,10 @@ class Process:
             )
 
     @property
+    def pid(self):
+        return self._process.pid
+
+    @property
     def is_running(self):
         return self._process.poll() is None
 

@@ -1,5 +1,8 @@
 """The published SDK and command line work against this server as they are published."""
 
+import base64
+
+import httpx
 import pytest
 from commune.exceptions import AuthenticationError, NotFoundError, ValidationError
 
@@ -50,6 +53,56 @@ def test_sdk_inboxes(sdk):
     listed = {inbox.id: inbox for inbox in sdk.client.inboxes.list()}
     assert listed[made.id].local_part == "support"
     assert listed[made.id].created_at
+
+
+def test_sdk_attachments(sdk):
+    """Uploaded, described, downloaded by its link, sent, and received by another inbox as it was."""
+    client = sdk.client
+    content = bytes(range(256)) * 300
+    upload = client.attachments.upload(
+        content=base64.b64encode(content).decode(), filename="Größe.pdf", mime_type="application/pdf"
+    )
+    assert (upload.filename, upload.mime_type, upload.size) == ("Größe.pdf", "application/pdf", len(content))
+    known = client.attachments.get(upload.attachment_id)
+    assert (known.source, known.storage_type, known.message_id) == ("upload", "database", "")
+    sender = client.inboxes.create(local_part="files-sender")
+    receiver = client.inboxes.create(local_part="files-receiver")
+    sent = client.messages.send(
+        to=receiver.address, subject="File", text="See it.", inbox_id=sender.id, attachments=[upload.attachment_id]
+    )
+    assert client.attachments.get(upload.attachment_id).message_id == sent.id
+    (message,) = eventually(
+        lambda: client.messages.list(inbox_id=receiver.id), 20, lambda: "the mail with its file"
+    )
+    (attachment,) = message.attachments
+    link = client.attachments.url(attachment, expires_in=60)
+    assert (link.filename, link.mime_type, link.expires_in) == ("Größe.pdf", "application/pdf", 60)
+    assert httpx.get(link.url).content == content
+    assert client.attachments.get(attachment).source == "email"
+    with pytest.raises(NotFoundError):
+        client.attachments.get("0" * 32)
+
+
+def test_sdk_async_attachments(sdk):
+    async def run(client):
+        upload = await client.attachments.upload(content="aGVsbG8=", filename="a.txt", mime_type="text/plain")
+        return upload, await client.attachments.url(upload.attachment_id)
+
+    upload, link = sdk.async_calls(run)
+    assert upload.size == 5
+    assert httpx.get(link.url).content == b"hello"
+
+
+def test_cli_attachments(cli, running):
+    """The command line sends raw bytes under `X-Filename`, without a type."""
+    path = running.folder / "Zahlen.csv"
+    path.write_bytes(b"a,b\r\n1,2\r\n")
+    made = cli.json("attachments", "upload", str(path), "--json")["data"]
+    assert (made["filename"], made["mime_type"], made["size"]) == ("Zahlen.csv", "text/csv", 10)
+    known = cli.json("attachments", "get", made["attachment_id"], "--json")
+    assert known.get("data", known)["filename"] == "Zahlen.csv"
+    link = cli.json("attachments", "url", made["attachment_id"], "--expires-in", "60", "--json")
+    assert httpx.get(link.get("data", link)["url"]).content == path.read_bytes()
 
 
 def test_sdk_conversation(sdk):

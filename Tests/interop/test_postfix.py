@@ -1,5 +1,6 @@
 """Mail to a real MTA: Postfix takes it, dkimpy verifies both signatures, Python's parser reads what was written."""
 
+import base64
 import contextlib
 import os
 import shutil
@@ -122,6 +123,24 @@ def test_arrives_signed_and_unchanged(sending, postfix, case):
     assert recipients[0]["remote_mx"] == "127.0.0.1"
     assert recipients[0]["last_reply"].startswith("250 2.0.0 Ok: queued as ")
     sending.assert_settled()
+
+
+def test_attachments_arrive(sending, postfix):
+    """Files through Postfix: both signatures hold, and each file reads back bit for bit."""
+    files = {"Größe.pdf": bytes(range(256)) * 4000, "dots.txt": b".\n..\r\nFrom here\n" * 100}
+    ids = []
+    for name, content in files.items():
+        body = {"content": base64.b64encode(content).decode(), "filename": name, "mime_type": "application/x-test"}
+        answer = sending.call("POST", "/v1/attachments/upload", body)
+        assert answer.status == 201, answer.body
+        ids.append(answer.data["attachment_id"])
+    sent = sending.send(sending.inbox(), f"files@{POSTFIX_DOMAIN}", attachments=ids)
+    stored = postfix.await_message(sent["smtp_message_id"])
+    verify_both_signatures(sending, stored)
+    message = BytesParser(policy=policy.default).parsebytes(stored)
+    assert message.defects == []
+    assert {part.get_filename(): part.get_content() for part in message.iter_attachments()} == files
+    sending.await_delivered([f"files@{POSTFIX_DOMAIN}"])
 
 
 def test_a_changed_message_fails(sending, postfix):

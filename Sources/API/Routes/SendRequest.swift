@@ -9,6 +9,7 @@ import Store
 struct SendRequest: Decodable {
     static let recipientsMax = 50
     static let subjectMax = 500
+    static let attachmentsMax = 100
 
     let to: OneOrMany
     let cc: OneOrMany?
@@ -70,8 +71,7 @@ struct SendRequest: Decodable {
         submission.listUnsubscribe = listUnsubscribe
         faults.checkContent(of: self)
         try faults.throwIfAny()
-        // Nothing can be uploaded yet, so no id is known; to send without it would be worse.
-        guard (attachments ?? []).isEmpty else { throw APIError.notFound("Attachment") }
+        submission.attachments = try attachmentIDs()
         submission.inbox = try inbox.map { text in
             guard let id = InboxID(text) else { throw APIError.notFound("Inbox") }
             return id
@@ -83,6 +83,15 @@ struct SendRequest: Decodable {
             return id
         }
         return submission
+    }
+
+    /// Each once, in the order given; one that cannot be ours is not found.
+    private func attachmentIDs() throws -> [AttachmentID] {
+        var seen: Set<AttachmentID> = []
+        return try (attachments ?? []).compactMap { text in
+            guard let id = AttachmentID(hexadecimal: text) else { throw APIError.notFound("Attachment") }
+            return seen.insert(id).inserted ? id : nil
+        }
     }
 }
 
@@ -179,6 +188,9 @@ private struct FieldFaults {
         }
         if request.subject.unicodeScalars.contains(where: { $0 == "\r" || $0 == "\n" || $0 == "\0" }) {
             note("subject", "must not contain line breaks.")
+        }
+        if let attachments = request.attachments, attachments.count > SendRequest.attachmentsMax {
+            note("attachments", "holds more than \(SendRequest.attachmentsMax) ids.")
         }
         if (request.text ?? "").isEmpty && (request.html ?? "").isEmpty {
             note("text", "or html is required.")

@@ -22,6 +22,24 @@ package struct ID<Noun>: Hashable, Sendable, CustomStringConvertible {
         self.init(uuid)
     }
 
+    /// Reads 32 hexadecimal digits, either case; nil when it is not ours.
+    package init?(hexadecimal text: some StringProtocol) {
+        guard text.utf8.count == 32, let bytes = [UInt8](hexadecimal: text) else { return nil }
+        self.init(bytes: bytes)
+    }
+
+    /// Takes the sixteen bytes; nil for another number of them.
+    package init?(bytes: some Collection<UInt8>) {
+        guard bytes.count == 16 else { return nil }
+        self.init(Array(bytes).withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) })
+    }
+
+    /// The sixteen bytes.
+    package var bytes: [UInt8] { withUnsafeBytes(of: uuid.uuid) { Array($0) } }
+
+    /// 32 lower-case hexadecimal digits, for nouns that are written so outside.
+    package var hexadecimal: String { bytes.hexadecimal }
+
     /// Lower-case canonical text, as it is written everywhere.
     package var description: String { uuid.text }
 }

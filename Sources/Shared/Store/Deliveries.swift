@@ -39,6 +39,7 @@ package struct OutboundMessage: Sendable {
     package let composition: Composition
     package let html: String?
     package let createdAt: Timestamp
+    package let attachments: [AttachmentID]
     /// Those of this job, whatever their state.
     package let recipients: [Recipient]
 
@@ -105,8 +106,8 @@ extension Store {
             .worker,
             [
                 """
-                SELECT w.place, m.inbox_id, m.domain_id, m.rfc_message_id, m.subject, m.created_at, b.composition,
-                    b.content, b.content_html
+                SELECT w.place, m.inbox_id, m.domain_id, m.rfc_message_id, m.subject, m.created_at, m.attachments,
+                    b.composition, b.content, b.content_html
                 FROM unnest(\(orgs)::uuid[], \(ids)::uuid[]) WITH ORDINALITY AS w (org_id, id, place)
                 JOIN messages m ON m.org_id = w.org_id AND m.id = w.id
                 JOIN message_bodies b ON b.org_id = m.org_id AND b.message_id = m.id
@@ -161,6 +162,7 @@ extension OutboundMessage {
         self.composition = composition
         html = try row("content_html")
         createdAt = try row("created_at")
+        attachments = (try row("attachments") as [String]).compactMap { AttachmentID(hexadecimal: $0) }
         self.recipients = try recipients.map(Recipient.init)
     }
 }

@@ -19,6 +19,8 @@ package struct InboundContent: Sendable {
     package var text: String
     package var html: String?
     package var metadata: Message.Metadata
+    /// Staged already.
+    package var files = InboundFiles.none
 
     /// A mail of which nothing is known but its Message-ID.
     package init(rfcMessageID: String) {
@@ -42,10 +44,15 @@ extension Store {
         let ids = [content.rfcMessageID] + content.cited
         try await transaction.query(MessageReferences.lock(ids, org: org))
         // An inbox may be named by several addresses, with tags; it gets one message.
-        var placed: Set<InboxID> = []
-        for recipient in mail.recipients where placed.insert(recipient.inbox).inserted {
-            try await place(content, of: mail, in: recipient.inbox, org: org, ids: ids, transaction)
+        var seen: Set<InboxID> = []
+        var isPlaced = false
+        for recipient in mail.recipients where seen.insert(recipient.inbox).inserted {
+            if try await place(content, of: mail, in: recipient.inbox, org: org, ids: ids, transaction) {
+                isPlaced = true
+            }
         }
+        // Of a mail that has no place any more, no file is kept either.
+        if isPlaced { try await keep(content.files, in: transaction) }
         try await transaction.query(
             "UPDATE received_mail SET processed_at = now() WHERE org_id = \(org) AND id = \(mail.id)"
         )
@@ -58,32 +65,36 @@ extension Store {
         org: OrgID,
         ids: [String],
         _ transaction: Transaction
-    ) async throws {
+    ) async throws -> Bool {
         let found = try await transaction.batch([
             Self.inbox(inbox, org),
             MessageReferences.threads(of: content.cited + [content.rfcMessageID], inbox: inbox, org: org),
         ])
         // Deleted since the mail was taken: it has no place any more.
-        guard let inbox = try found[0].first.map(Inbox.init) else { return }
+        guard let inbox = try found[0].first.map(Inbox.init) else { return false }
         let known: ThreadID? = try found[1].first.map { try $0("thread_id") }
         let thread = known ?? ThreadID()
         let citations = Citations(inReplyTo: content.inReplyTo.first, references: content.references)
         let id = MessageID()
-        try await transaction.batch([
-            Self.threadStatement(known: known, thread, content, at: mail.receivedAt, inbox, org),
-            """
-            INSERT INTO messages (org_id, id, thread_id, inbox_id, domain_id, direction, rfc_message_id, sender,
-                subject, participants, metadata, created_at)
-            VALUES (\(org), \(id), \(thread), \(inbox.id), \(inbox.domain), 'inbound', \(content.rfcMessageID),
-                \(content.sender), \(content.subject), \(json: content.participants), \(json: content.metadata),
-                \(mail.receivedAt))
-            """,
-            """
-            INSERT INTO message_bodies (org_id, message_id, content, content_html, composition)
-            VALUES (\(org), \(id), \(content.text), \(content.html), \(json: citations))
-            """,
-            MessageReferences.insert(ids, inbox: inbox.id, thread: thread, org: org),
-        ])
+        let attached = Self.attach(content.files, to: id, thread: thread, org: org)
+        try await transaction.batch(
+            [
+                Self.threadStatement(known: known, thread, content, at: mail.receivedAt, inbox, org),
+                """
+                INSERT INTO messages (org_id, id, thread_id, inbox_id, domain_id, direction, rfc_message_id, sender,
+                    subject, participants, attachments, metadata, created_at)
+                VALUES (\(org), \(id), \(thread), \(inbox.id), \(inbox.domain), 'inbound', \(content.rfcMessageID),
+                    \(content.sender), \(content.subject), \(json: content.participants), \(attached.ids),
+                    \(json: content.metadata), \(mail.receivedAt))
+                """,
+                """
+                INSERT INTO message_bodies (org_id, message_id, content, content_html, composition)
+                VALUES (\(org), \(id), \(content.text), \(content.html), \(json: citations))
+                """,
+                MessageReferences.insert(ids, inbox: inbox.id, thread: thread, org: org),
+            ] + attached.statements
+        )
+        return true
     }
 
     private static func threadStatement(

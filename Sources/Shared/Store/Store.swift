@@ -8,15 +8,15 @@ package import Platform
 package struct Store: Sendable {
     package let database: Database
     package let secrets: SecretBox
-    package let blobs: DatabaseBlobs
+    package let blobs: Blobs
     /// Lets sends of one moment share a transaction; nil for those that already do.
     private(set) var sends: SharedSends?
 
-    /// A store on one database; `secrets` opens what is sealed there.
-    package init(_ database: Database, secrets: SecretBox) {
+    /// A store on one database; `secrets` opens what is sealed there, and new attachments go to `s3` if it is given.
+    package init(_ database: Database, secrets: SecretBox, s3: S3Configuration? = nil) {
         self.database = database
         self.secrets = secrets
-        blobs = DatabaseBlobs(database)
+        blobs = Blobs(database, s3: s3)
         sends = SharedSends(self)
     }
 }
@@ -33,4 +33,6 @@ package enum StoreFault: Error, Sendable, Equatable {
     case forbidden(String)
     /// Every recipient is suppressed; their addresses.
     case suppressed([String])
+    /// More than a message may hold.
+    case tooLarge(String)
 }

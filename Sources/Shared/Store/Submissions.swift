@@ -20,6 +20,8 @@ package struct Submission: Sendable {
     package var html: String?
     package var headers: [DraftHeader] = []
     package var thread: ThreadID?
+    /// Each once.
+    package var attachments: [AttachmentID] = []
     /// Whether it carries one-click unsubscribe headers; nil leaves that to the inbox.
     package var listUnsubscribe: Bool?
     /// Where such a header leads, a token appended; nil when this installation has no public address.
@@ -62,8 +64,8 @@ extension Store {
     /// Writes a message, its recipients and its jobs in one transaction, which an organization's sends of the same moment
     /// share.
     package func accept(_ submission: Submission, org: OrgID) async throws -> AcceptedSubmission {
-        // An answer may find its thread gone, and what is undone then must be its own.
-        if submission.thread == nil, let sends, sends.serve(database) {
+        // An answer may find its thread gone, and what is undone then must be its own. Attachments are worth the trip.
+        if submission.thread == nil, submission.attachments.isEmpty, let sends, sends.serve(database) {
             return try await sends.accept(submission, org: org)
         }
         return try await acceptAlone(submission, org: org)
@@ -78,14 +80,18 @@ extension Store {
                 + (submission.thread.map { Self.answeredThread($0, org) } ?? [])
         )
         let inbox = try self.sender(found[0], of: submission)
+        let attachments = try await attachments(of: submission, org: org)
         let message = try NewMessage(
             submission,
             from: inbox,
             answering: try answered(found, in: submission),
             suppressed: try Suppression.reasons(found[1])
         )
+        try Self.checkSize(of: message.draft, with: attachments)
         let jobs = try message.jobs(org)
-        let statements = try NewMessage.statements([message], org) + [Jobs.insert(jobs)]
+        let statements =
+            try NewMessage.statements([message], org)
+            + Self.attach(attachments, to: message.id, thread: message.thread, org: org) + [Jobs.insert(jobs)]
         if submission.thread == nil {
             try await database.batch(.tenant(org), statements)
         } else {
@@ -202,6 +208,25 @@ struct NewMessage: Sendable {
             )
         }
         return url
+    }
+
+    /// What composing will write but for its attachments, to measure it.
+    var draft: Draft {
+        Draft(
+            from: composition.from,
+            to: composition.to,
+            cc: composition.cc,
+            replyTo: composition.replyTo,
+            subject: submission.subject,
+            text: content,
+            html: submission.html,
+            headers: composition.headers,
+            messageID: rfcMessageID,
+            date: Timestamp.now.date,
+            inReplyTo: composition.inReplyTo,
+            references: composition.references,
+            boundarySeed: id.description
+        )
     }
 
     private var recipients: [(role: String, mailbox: Mailbox)] { submission.recipients }

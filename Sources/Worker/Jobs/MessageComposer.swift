@@ -17,14 +17,19 @@ struct MessageComposer: Sendable {
     let secrets: SecretBox
 
     /// The message for those of its recipients who are still to have it.
-    func parcel(_ message: OutboundMessage, to open: [Recipient], domain: String) async throws -> Parcel {
+    func parcel(
+        _ message: OutboundMessage,
+        with files: [DraftAttachment],
+        to open: [Recipient],
+        domain: String
+    ) async throws -> Parcel {
         let composition = message.composition
         // The first of the job's recipients stands for all of them, whoever of them is still open.
         guard let first = message.recipients.first else {
             throw Unsendable(reason: "The message has no recipients in \(domain).")
         }
         let token = RecipientToken(org: message.org, message: message.id, ordinal: first.ordinal)
-        let draft = draft(message, token)
+        let draft = draft(message, files, token)
         let body = draft.compose()
         let sender = composition.from.address.domain
         guard let signers = try await signers.signers(domain: sender, org: message.org) else {
@@ -40,7 +45,11 @@ struct MessageComposer: Sendable {
         )
     }
 
-    private func draft(_ message: OutboundMessage, _ token: RecipientToken) -> Draft {
+    private func draft(
+        _ message: OutboundMessage,
+        _ files: [DraftAttachment],
+        _ token: RecipientToken
+    ) -> Draft {
         let composition = message.composition
         return Draft(
             from: composition.from,
@@ -55,7 +64,7 @@ struct MessageComposer: Sendable {
             date: message.createdAt.date,
             inReplyTo: composition.inReplyTo,
             references: composition.references,
-            attachments: [],
+            attachments: files,
             boundarySeed: message.id.description
         )
     }

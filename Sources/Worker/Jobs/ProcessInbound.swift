@@ -28,9 +28,11 @@ struct ProcessInbound: Work {
         guard let mail = try await store.unprocessedMail(payload.mail, org: job.org) else {
             return Completion(outcome: .succeeded)
         }
-        var content = read(mail)
+        let parsed = MIMEReader.read(mail.bytes)
+        var content = read(parsed, of: mail)
         content.metadata.authentication = .init(dkim: await dkimVerdict(mail))
         let org = job.org
+        content.files = try await store.stage(ReceivedFiles.of(parsed, org: org))
         return Completion(
             outcome: .succeeded,
             effects: .transaction { [store, content] transaction in
@@ -39,8 +41,7 @@ struct ProcessInbound: Work {
         )
     }
 
-    private func read(_ mail: ReceivedMail) -> InboundContent {
-        let parsed = MIMEReader.read(mail.bytes)
+    private func read(_ parsed: ParsedMessage, of mail: ReceivedMail) -> InboundContent {
         // Mail without a Message-ID gets one of ours, which nobody can cite but which keeps it apart.
         var content = InboundContent(rfcMessageID: parsed.messageID ?? "<\(mail.id)@received.invalid>")
         content.inReplyTo = parsed.inReplyTo
@@ -104,7 +105,7 @@ extension InboundContent {
 }
 
 extension String {
-    fileprivate var withoutNUL: String {
+    var withoutNUL: String {
         utf8.contains(0)
             ? String(String.UnicodeScalarView(unicodeScalars.map { $0 == "\0" ? "\u{fffd}" : $0 })) : self
     }

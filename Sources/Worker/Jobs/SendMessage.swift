@@ -25,6 +25,7 @@ struct SendMessage: Work {
     let store: Store
     let loader: MessageLoader
     let composer: MessageComposer
+    let files: AttachedFiles
     let delivery: Delivery
     let logger: Logger
     /// How long a message is tried before we give up.
@@ -46,22 +47,30 @@ struct SendMessage: Work {
         guard !wanted.isEmpty else {
             return Completion(outcome: .succeeded, effects: .statements(suppressed))
         }
-        let parcel: Parcel
         do {
-            parcel = try await composer.parcel(message, to: wanted, domain: payload.domain)
+            let ended = try await files.with(filesOf: message) { files in
+                let parcel = try await composer.parcel(
+                    message,
+                    with: files,
+                    to: wanted,
+                    domain: payload.domain
+                )
+                let outcomes = await delivery.attempt(parcel, onFinalDot: { progress.passPointOfNoReturn() })
+                let fate = DeliveryFate(
+                    message,
+                    zip(wanted, outcomes).map { ($0, $1) },
+                    // After the last attempt nothing would end these recipients' waiting any more.
+                    isLast: Timestamp.now - message.createdAt > lifetime || job.attempt >= job.attemptsMax,
+                    attempt: job.attempt
+                )
+                return completion(of: job, fate, suppressed)
+            }
+            let noRoom = Outcome.snooze(after: .seconds(5), reason: "Other attachments fill the memory.")
+            return ended ?? Completion(outcome: noRoom, effects: .statements(suppressed))
         } catch let fault as MessageComposer.Unsendable {
             let failed = message.recordingFailure(DeliveryFate.failed(wanted, fault.reason))
             return Completion(outcome: .succeeded, effects: .statements(suppressed + failed))
         }
-        let outcomes = await delivery.attempt(parcel, onFinalDot: { progress.passPointOfNoReturn() })
-        let fate = DeliveryFate(
-            message,
-            zip(wanted, outcomes).map { ($0, $1) },
-            // After the last attempt nothing would end these recipients' waiting any more.
-            isLast: Timestamp.now - message.createdAt > lifetime || job.attempt >= job.attemptsMax,
-            attempt: job.attempt
-        )
-        return completion(of: job, fate, suppressed)
     }
 
     func burial(payload: String, org: OrgID, reason: String) async throws -> [Statement] {

@@ -128,6 +128,7 @@ struct APIPlatform: Sendable {
         let tables = [
             "messages", "message_bodies", "recipients", "jobs", "threads", "message_references", "inboxes",
             "shared_addresses", "delivery_events", "received_mail", "blobs", "domains", "domain_keys",
+            "blob_chunks", "attachments",
         ]
         let rows = try await database.batch(
             .worker,

@@ -5,16 +5,17 @@ import Glibc
 
 /// Writes the pieces to 127.0.0.1 and reads until the server closes.
 ///
-/// On a thread of its own, since the calls block; they are bounded by the socket's time limits.
-func exchange(_ port: Int, _ pieces: [String]) async throws -> String {
+/// On a thread of its own, since the calls block; they are bounded by the socket's time limits. `ending`: our side is
+/// closed behind the last piece.
+func exchange(_ port: Int, _ pieces: [String], ending: Bool = false) async throws -> String {
     try await withCheckedThrowingContinuation { continuation in
         Thread.detachNewThread {
-            continuation.resume(with: Result { try blockingExchange(port, pieces) })
+            continuation.resume(with: Result { try blockingExchange(port, pieces, ending: ending) })
         }
     }
 }
 
-private func blockingExchange(_ port: Int, _ pieces: [String]) throws -> String {
+private func blockingExchange(_ port: Int, _ pieces: [String], ending: Bool) throws -> String {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     guard descriptor >= 0 else { throw POSIXError(.EMFILE) }
     defer { close(descriptor) }
@@ -43,6 +44,7 @@ private func blockingExchange(_ port: Int, _ pieces: [String]) throws -> String 
             bytes = bytes.dropFirst(count)
         }
     }
+    if ending { shutdown(descriptor, Int32(SHUT_WR)) }
     var answer: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 64 << 10)
     while true {

@@ -28,6 +28,13 @@ enum Base64Encoder {
         }
     }
 
+    /// Bytes that `appendLines` writes for so many octets.
+    static func lineOctets(of count: Int) -> Int {
+        let (lines, rest) = count.quotientAndRemainder(dividingBy: lineOctets)
+        let last = rest == 0 && lines > 0 ? 0 : (rest + 2) / 3 * 4 + 2
+        return lines * (lineOctets / 3 * 4 + 2) + last
+    }
+
     /// One run as text.
     static func string(_ octets: some Collection<UInt8>) -> String {
         var output: [UInt8] = []

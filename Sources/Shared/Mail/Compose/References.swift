@@ -21,7 +21,7 @@ package enum References {
     }
 
     /// Those in angle brackets, ASCII, without blanks and short enough for a line.
-    static func valid(_ identifiers: [String]) -> [String] {
+    package static func valid(_ identifiers: [String]) -> [String] {
         identifiers.filter { identifier in
             let bytes = identifier.utf8
             guard bytes.count > 2, bytes.count <= identifierOctetsMax else { return false }
