@@ -99,6 +99,7 @@ struct SendFixture: Sendable {
             store: store,
             loader: MessageLoader(store),
             composer: MessageComposer(signers: SignerCache(store), secrets: secrets),
+            files: AttachedFiles(store),
             delivery: Delivery(configuration, resolver: resolver),
             logger: quiet
         )
