@@ -18,7 +18,8 @@ bench_memory() {
 
     send_by_http "$messages"
     send_by_smtp "$COMMUNE_SMTP_PORT" "$messages" accept@bench.test
-    await_count 900 0 "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')"
+    # By its indexes: counting 200,000 rows again and again would be the greater load.
+    await_count 900 f "SELECT EXISTS (SELECT FROM jobs WHERE state = 'queued') OR EXISTS (SELECT FROM jobs WHERE state = 'running')"
     await_count 10 0 "SELECT count(*) FROM recipients WHERE state <> 'delivered'"
     record "messages sent" "$(sql "SELECT count(*) FROM messages WHERE direction = 'outbound'")"
     record "messages received" "$(sql "SELECT count(*) FROM messages WHERE direction = 'inbound'")"

@@ -106,12 +106,12 @@ stop_programs() {
     stop_processes TERM 40 api inbound worker sink arrivals watch singles
 }
 
-# await_count SECONDS NUMBER SQL: until SQL gives NUMBER.
+# await_count SECONDS VALUE SQL: until SQL gives VALUE.
 await_count() {
     local deadline=$(($(now_ms) + $1 * 1000)) found
     until found=$(sql "$3") && [[ $found == "$2" ]]; do
         (($(now_ms) < deadline)) || fail "after $1 s it is still $found instead of $2: $3"
-        sleep 0.1
+        sleep 0.5
     done
 }
 
