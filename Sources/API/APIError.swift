@@ -60,6 +60,11 @@ struct APIError: Error, Sendable {
         error.headers[.retryAfter] = String(retryAfterSeconds)
         return error
     }
+    static func tooManyWrongKeys(retryAfterSeconds: Int) -> APIError {
+        var error = APIError(.tooManyRequests, "Too many wrong API keys came from this address.")
+        error.headers[.retryAfter] = String(retryAfterSeconds)
+        return error
+    }
     static let unavailable: APIError = {
         var error = APIError(
             .serviceUnavailable,
@@ -71,11 +76,24 @@ struct APIError: Error, Sendable {
 }
 
 extension APIError {
+    /// What any thrown error is to this caller: what the database keeps from a limited key is forbidden, not our fault.
+    init(_ error: any Error, to caller: Caller) {
+        if case .failed(sqlstate: "42501", _)? = error as? DatabaseError, caller.limits != nil {
+            self.init(
+                .forbidden,
+                "Insufficient permissions: this key is limited to some inboxes or domains, and this lies outside."
+            )
+        } else {
+            self.init(error)
+        }
+    }
+
     /// What any thrown error is to the caller; unknown ones are ours, and their details stay in the log.
     init(_ error: any Error) {
         switch error {
         case let error as APIError: self = error
         case let fault as StoreFault: self.init(fault)
+        case let fault as IdempotencyFault: self.init(fault)
         case let error as DatabaseError: self.init(error)
         case let error as HTTPError:
             self.init(
@@ -102,6 +120,18 @@ extension APIError {
             self.init(.badRequest, "Every recipient is suppressed; nothing was sent.")
             validation = RecipientValidation(suppressed: addresses)
         case .tooLarge(let message): self.init(.contentTooLarge, message)
+        }
+    }
+
+    private init(_ fault: IdempotencyFault) {
+        switch fault {
+        case .otherRequest:
+            self.init(.conflict, "This Idempotency-Key was used for another request.")
+        case .otherKey:
+            self.init(.conflict, "This Idempotency-Key was used with another API key.")
+        case .inFlight:
+            self.init(.conflict, "The first request with this Idempotency-Key is not finished yet.")
+            headers[.retryAfter] = "1"
         }
     }
 

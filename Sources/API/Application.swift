@@ -18,17 +18,23 @@ let routeTable: [Route] = [
     Route(.post, "/unsubscribe", .open, bodyMax: 64 << 10, UnsubscribeRoutes.unsubscribe),
 
     Route(.get, "/v1/domains", .scope("domains:read"), DomainRoutes.list),
-    Route(.post, "/v1/domains", .scope("domains:write"), DomainRoutes.create),
+    Route(.post, "/v1/domains", .scope("domains:write"), isRepeatable: true, DomainRoutes.create),
     Route(.get, "/v1/domains/{domain_id}", .scope("domains:read"), DomainRoutes.show),
     Route(.post, "/v1/domains/{domain_id}/verify", .scope("domains:write"), DomainRoutes.verify),
     Route(.get, "/v1/domains/{domain_id}/records", .scope("domains:read"), DomainRoutes.records),
 
     Route(.get, "/v1/inboxes", .scope("inboxes:read"), InboxRoutes.list),
-    Route(.post, "/v1/inboxes", .scope("inboxes:write"), InboxRoutes.create),
+    Route(.post, "/v1/inboxes", .scope("inboxes:write"), isRepeatable: true, InboxRoutes.create),
     Route(.get, "/v1/inboxes/{inbox_id}", .scope("inboxes:read"), InboxRoutes.show),
     Route(.patch, "/v1/inboxes/{inbox_id}", .scope("inboxes:write"), InboxRoutes.update),
     Route(.get, "/v1/domains/{domain_id}/inboxes", .scope("inboxes:read"), InboxRoutes.listOfDomain),
-    Route(.post, "/v1/domains/{domain_id}/inboxes", .scope("inboxes:write"), InboxRoutes.createInDomain),
+    Route(
+        .post,
+        "/v1/domains/{domain_id}/inboxes",
+        .scope("inboxes:write"),
+        isRepeatable: true,
+        InboxRoutes.createInDomain
+    ),
     Route(
         .get,
         "/v1/domains/{domain_id}/inboxes/{inbox_id}",
@@ -58,7 +64,15 @@ let routeTable: [Route] = [
     Route(.get, "/v1/threads/{thread_id}/messages", .scope("threads:read"), ThreadRoutes.messages),
 
     Route(.get, "/v1/messages", .scope("messages:read"), MessageRoutes.list),
-    Route(.post, "/v1/messages/send", .scope("messages:write"), bodyMax: 10 << 20, MessageRoutes.send),
+    Route(
+        .post,
+        "/v1/messages/send",
+        .scope("messages:write"),
+        bodyMax: 10 << 20,
+        isRepeatable: true,
+        sends: true,
+        MessageRoutes.send
+    ),
 
     Route(
         .post,
@@ -66,12 +80,18 @@ let routeTable: [Route] = [
         .scope("attachments:write"),
         bodyMax: AttachmentRoutes.jsonBodyMax,
         streamsBody: true,
+        isRepeatable: true,
         AttachmentRoutes.upload
     ),
     Route(.get, "/v1/attachments/{attachment_id}", .scope("attachments:read"), AttachmentRoutes.show),
     Route(.get, "/v1/attachments/{attachment_id}/url", .scope("attachments:read"), AttachmentRoutes.url),
     // A signature in the query stands for the key.
     Route(.get, "/v1/attachments/{attachment_id}/download", .open, AttachmentDownload.get),
+
+    Route(.get, "/v1/agent/org", .anyKey, KeyRoutes.organization),
+    Route(.get, "/v1/agent/api-keys", .scope("admin"), KeyRoutes.list),
+    Route(.post, "/v1/agent/api-keys", .scope("admin"), isRepeatable: true, KeyRoutes.create),
+    Route(.delete, "/v1/agent/api-keys/{key_id}", .scope("admin"), KeyRoutes.revoke),
 ]
 
 /// Builds the server around the route table.

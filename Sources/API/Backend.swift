@@ -10,11 +10,13 @@ import Store
 
 /// The stores and limits behind the routes; the same for every request.
 struct Backend: Sendable {
+    /// Of every organization and without a key's limits: routes use the one of their `Call`.
     let store: Store
     let redis: Redis
     let pusher: Pusher
-    /// nil when the operator turned it off.
-    let limiter: RateLimiter?
+    let limiter: RateLimiter
+    let keys = KnownKeys()
+    let guesses = WrongKeys()
     let defaultDomain: String
     /// Where people reach this API, without a slash behind; nil when that is not known.
     let publicURL: String?
@@ -31,9 +33,12 @@ struct Backend: Sendable {
         store = Store(database, secrets: configuration.secrets, s3: configuration.s3)
         self.redis = redis
         self.pusher = pusher
-        limiter =
-            configuration.rateLimitPerMinute == 0
-            ? nil : RateLimiter(perMinute: configuration.rateLimitPerMinute, shared: TokenBucket(redis))
+        limiter = RateLimiter(
+            requestsPerMinute: configuration.rateLimitPerMinute,
+            sendsPerMinute: configuration.sendLimitPerMinute,
+            shared: TokenBucket(redis),
+            logger: logger
+        )
         defaultDomain = configuration.defaultDomain
         publicURL = configuration.publicURL
         mailHosts = configuration.mailHosts

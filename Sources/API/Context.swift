@@ -5,6 +5,7 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 import Platform
+import Queue
 import Store
 
 /// Hummingbird's context with our request id.
@@ -20,6 +21,9 @@ struct APIContext: RequestContext {
         // Foundation's UUID() opens /dev/urandom each time.
         requestID = ID<APIContext>().description
     }
+
+    /// nil where there is no network, as in tests.
+    var clientAddress: SocketAddress? { channel.remoteAddress }
 }
 
 /// One request on its way through a route's function.
@@ -29,6 +33,34 @@ struct Call: Sendable {
     let body: ByteBuffer
     let admitted: Caller?
     let backend: Backend
+    /// What the caller may see and change, and no more; the only way for a function to the database.
+    let store: Store
+    private let outbox: Outbox?
+    private let digest: BodyDigest?
+
+    init(_ request: Request, _ context: APIContext, body: ByteBuffer, caller: Caller?, _ backend: Backend) {
+        self.request = request
+        self.context = context
+        self.body = body
+        admitted = caller
+        self.backend = backend
+        store = backend.store.limited(to: caller?.limits)
+        outbox = nil
+        digest = nil
+    }
+
+    /// The same call as part of a transaction: `store` writes into it, jobs wait for its end, and `digest` is taken of a
+    /// body that the function reads.
+    init(_ call: Call, in store: Store, _ outbox: Outbox, _ digest: BodyDigest) {
+        request = call.request
+        context = call.context
+        body = call.body
+        admitted = call.admitted
+        backend = call.backend
+        self.store = store
+        self.outbox = outbox
+        self.digest = digest
+    }
 
     /// Who calls; routes that ask for a key have one.
     var caller: Caller {
@@ -38,7 +70,21 @@ struct Call: Sendable {
         }
     }
 
-    var store: Store { backend.store }
+    /// Tells the schedule of jobs whose rows are written, as soon as they are committed.
+    func push(_ tickets: [Ticket]) {
+        if let outbox { return outbox.add(tickets) }
+        if !tickets.isEmpty { FailPoint.afterAccept.reach() }
+        backend.pusher.push(tickets)
+    }
+
+    /// Hands out the body piece by piece, in a route that reads it itself; 413 as soon as it is known to be over the limit.
+    func readBody(max: Int, _ take: (ByteBuffer) async throws -> Void) async throws {
+        try await request.readBody(max: max) { piece in
+            if let digest { piece.withUnsafeReadableBytes { digest.update($0) } }
+            try await take(piece)
+        }
+        digest?.complete()
+    }
 
     /// Reads the body as JSON.
     func decode<Body: Decodable>(_ type: Body.Type) throws -> Body {
@@ -67,11 +113,19 @@ struct Answer: Sendable {
     let status: HTTPResponse.Status
     let body: ResponseBody
     var headers: HTTPFields
+    /// The body of an answer in JSON, which can be given again.
+    let json: ByteBuffer?
 
     /// An answer in JSON.
     init(_ status: HTTPResponse.Status = .ok, _ body: some Encodable) throws {
+        self.init(status, json: ByteBuffer(bytes: try JSONEncoder.api.encode(body)))
+    }
+
+    /// An answer in JSON that was encoded before.
+    init(_ status: HTTPResponse.Status, json: ByteBuffer) {
         self.status = status
-        self.body = .init(byteBuffer: ByteBuffer(bytes: try JSONEncoder.api.encode(body)))
+        self.json = json
+        body = .init(byteBuffer: json)
         headers = [.contentType: "application/json; charset=utf-8"]
     }
 
@@ -85,6 +139,7 @@ struct Answer: Sendable {
         self.status = status
         self.headers = headers
         self.body = body
+        json = nil
     }
 
     /// A page for a browser, which loads nothing from elsewhere and is kept by nobody.

@@ -27,7 +27,8 @@ struct APIProgram {
         let database = Database(configuration.database, logger: logger)
         let pusher = Pusher(Schedule(redis), logger: logger)
         let backend = Backend(configuration, database: database, redis: redis, pusher: pusher, logger: logger)
-        try await serve(backend, configuration, services: [database, redis, pusher], logger: logger)
+        let changes = KeyChanges(keys: backend.keys, redis: redis)
+        try await serve(backend, configuration, services: [database, redis, pusher, changes], logger: logger)
         await database.close()
         await redis.close()
     }
@@ -75,6 +76,7 @@ struct APIConfiguration: Sendable {
     /// Where uploads wait until they are stored.
     let spoolFolder: String
     let s3: S3Configuration?
+    let sendLimitPerMinute: Int
 
     init?(reading settings: inout Settings) {
         database = Database.Configuration(reading: &settings)
@@ -97,6 +99,11 @@ struct APIConfiguration: Sendable {
         spoolFolder = settings.text("COMMUNE_SPOOL") ?? "/var/tmp"
         s3 = S3Configuration(reading: &settings)
         Self.checkSpool(spoolFolder, &settings)
+        sendLimitPerMinute = settings.integer(
+            "COMMUNE_SEND_LIMIT_PER_MINUTE",
+            in: 0...1_000_000,
+            default: 300
+        )
         guard let redis, let secrets, !defaultDomain.isEmpty else { return nil }
         self.redis = redis
         self.secrets = secrets

@@ -27,6 +27,10 @@ struct Route: Sendable {
     let bodyMax: Int
     /// The function reads the body itself as it comes in (`Call.readBody`); else it is collected before.
     let streamsBody: Bool
+    /// Whether a request may carry an Idempotency-Key: sends, uploads and creates.
+    let isRepeatable: Bool
+    /// Whether it takes of the organization's sends.
+    let sends: Bool
     let function: @Sendable (Call) async throws -> Answer
 
     init(
@@ -35,6 +39,8 @@ struct Route: Sendable {
         _ access: Access,
         bodyMax: Int = bodyMaxDefault,
         streamsBody: Bool = false,
+        isRepeatable: Bool = false,
+        sends: Bool = false,
         _ function: @escaping @Sendable (Call) async throws -> Answer
     ) {
         self.method = method
@@ -42,21 +48,25 @@ struct Route: Sendable {
         self.access = access
         self.bodyMax = bodyMax
         self.streamsBody = streamsBody
+        self.isRepeatable = isRepeatable
+        self.sends = sends
         self.function = function
     }
 
-    /// Key, scope, rate, body, function: in the order in which a refusal must be given.
+    /// Key, rate, scope, body, function: in the order in which a refusal must be given.
     func respond(to request: Request, _ context: APIContext, _ backend: Backend) async throws -> Response {
-        if access == .open { return try await answer(request, context, nil, backend) }
-        let caller = try await backend.authenticate(request)
-        let rate = try await backend.limiter?.admit(caller.key)
+        if access == .open { return try await answer(request, context, nil, backend).response() }
+        let caller = try await backend.authenticate(request, from: context.clientAddress)
+        let mayUse = if case .scope(let scope) = access { caller.mayUse(scope) } else { true }
+        // What is refused anyhow costs the organization no send.
+        let rate = try await backend.limiter.admit(caller, sends: sends && mayUse)
         do {
-            if case .scope(let scope) = access, !caller.mayUse(scope) { throw APIError.missingScope(scope) }
-            var response = try await answer(request, context, caller, backend)
+            if !mayUse, case .scope(let scope) = access { throw APIError.missingScope(scope) }
+            var response = try await answer(request, context, caller, backend).response()
             rate?.write(to: &response.headers)
             return response
         } catch {
-            var refusal = APIError(error)
+            var refusal = APIError(error, to: caller)
             rate?.write(to: &refusal.headers)
             throw refusal
         }
@@ -67,10 +77,12 @@ struct Route: Sendable {
         _ context: APIContext,
         _ caller: Caller?,
         _ backend: Backend
-    ) async throws -> Response {
+    ) async throws -> Answer {
+        let key = isRepeatable ? try request.idempotencyKey : nil
         let body = streamsBody ? ByteBuffer() : try await collectBody(of: request)
-        let call = Call(request: request, context: context, body: body, admitted: caller, backend: backend)
-        return try await function(call).response()
+        let call = Call(request, context, body: body, caller: caller, backend)
+        guard let key, let caller else { return try await function(call) }
+        return try await answer(call, once: key, for: caller)
     }
 
     private func collectBody(of request: Request) async throws -> ByteBuffer {
@@ -100,16 +112,4 @@ extension Request {
 
     /// 0 for a body without a declared length; nil when there is none.
     private var undeclaredLength: Int? { headers[.transferEncoding] == nil ? nil : 0 }
-}
-
-extension Caller {
-    /// Whether the key grants a scope: by name, by `read` or `write`, or as `admin`.
-    ///
-    /// `data:delete` is not a write: only its name and `admin` grant it.
-    func mayUse(_ scope: String) -> Bool {
-        if scopes.contains("admin") || scopes.contains(scope) { return true }
-        if scope.hasSuffix(":read") { return scopes.contains("read") }
-        if scope.hasSuffix(":write") { return scopes.contains("write") }
-        return false
-    }
 }

@@ -166,6 +166,7 @@ struct Worker {
         let interval = Duration.seconds(10)
         return Chore(name: "purge", interval: interval) {
             try await database.query(.worker, "DELETE FROM workers WHERE seen_at < now() - interval '1 hour'")
+            try await database.query(.worker, Store.purgeIdempotentAnswers(limit: purgedPerBatch))
             // As many as there are, however fast they come, a batch a transaction; the rest has its turn with the next.
             let end = ContinuousClock.now + interval * 0.8
             while ContinuousClock.now < end {

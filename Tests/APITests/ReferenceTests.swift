@@ -37,6 +37,11 @@ struct ReferenceTests {
                 if route.path.contains("{") {
                     #expect(operation["responses"].names.contains("404"), "\(route.path)")
                 }
+                if route.isRepeatable {
+                    let key: JSON = ["$ref": "#/components/parameters/IdempotencyKey"]
+                    #expect(operation["parameters"].elements.contains(key), "\(route.path)")
+                    #expect(operation["responses"].names.contains("409"), "\(route.path)")
+                }
             }
         }
     }

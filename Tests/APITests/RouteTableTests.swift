@@ -15,6 +15,8 @@ private struct Examples {
     let values: [String: String]
     /// Words of the rows that nobody else may see.
     let secrets: [String]
+    /// Of the same organization, beside what the examples are about.
+    let other: Inbox
 
     init(_ platform: APIPlatform) async throws {
         let domain = try await platform.makeDomain("confidential.example")
@@ -32,6 +34,10 @@ private struct Examples {
             subject: "Confidential subject",
             text: "Confidential text"
         )
+        let key = try await platform.store.createKey(
+            org: platform.org,
+            NewKey(name: "Confidential key", scopes: ["read"])
+        )
         let list = try await platform.get("/v1/messages?inbox_id=\(inbox.id)")
         let message = try #require(list.body["data"][0]["message_id"].string)
         let bytes = Array("Confidential bytes".utf8)
@@ -44,13 +50,34 @@ private struct Examples {
         values = [
             "attachment_id": file.id.hexadecimal,
             "inbox_id": inbox.id.description, "domain_id": inbox.domain.description, "thread_id": thread,
-            "message_id": message,
+            "message_id": message, "key_id": key.record.id.description,
         ]
         let secret = try #require(try platform.store.webhookSecret(of: inbox, org: platform.org))
         secrets = [
             "onfidential", inbox.id.description, domain.id.description, thread, message, secret,
-            file.id.hexadecimal,
+            file.id.hexadecimal, key.record.id.description,
         ]
+        other = try await platform.makeInbox("another-inbox")
+    }
+
+    /// A body that a route which takes an Idempotency-Key does something for.
+    func validBody(of route: Route) throws -> JSON {
+        let bodies: [String: JSON] = [
+            "/v1/domains": ["name": "repeated.example"],
+            "/v1/domains/{domain_id}/inboxes": ["local_part": "of-domain"],
+            "/v1/inboxes": ["local_part": "repeated"],
+            "/v1/messages/send": [
+                "to": "a@b.test", "subject": "s", "text": "t", "inboxId": .string(other.id.description),
+            ],
+            "/v1/attachments/upload": [
+                "content": "aGVsbG8=", "filename": "hello.txt", "mime_type": "text/plain",
+            ],
+            "/v1/agent/api-keys": ["name": "repeated", "scopes": ["read"]],
+        ]
+        return try #require(
+            bodies[route.path],
+            "The route \(route.method) \(route.path) takes an Idempotency-Key: give these tests a body for it."
+        )
     }
 
     /// The route's path with these rows in it.
@@ -216,6 +243,81 @@ struct RouteTableTests {
         }
     }
 
+    @Test("a key limited to another inbox or domain sees nothing of it: 404 for a path, nothing in a list")
+    func limitedKey() async throws {
+        try await withPlatform { platform in
+            let examples = try await Examples(platform)
+            var ofInbox = NewKey(name: "limited", scopes: ["admin", "data:delete"])
+            ofInbox.inboxes = [examples.other.id]
+            var ofDomain = NewKey(name: "limited", scopes: ["admin", "data:delete"])
+            ofDomain.domains = [examples.other.domain]
+            for limited in [ofInbox, ofDomain] {
+                let key = try await platform.store.createKey(org: platform.org, limited).key.secret
+                let before = try await platform.snapshot()
+                for route in keyed {
+                    let path = try examples.path(of: route)
+                    for asked in [path, "\(path)?\(examples.query)"] {
+                        let reply = try await platform.call(
+                            route.method,
+                            asked,
+                            key: key,
+                            raw: body(of: route, examples)
+                        )
+                        if route.path.contains("{") {
+                            #expect(reply.status == 404, "\(route.method) \(asked): \(reply.text)")
+                        }
+                        #expect(reply.status < 500, "\(route.method) \(asked): \(reply.text)")
+                        for secret in examples.secrets {
+                            #expect(!reply.text.contains(secret), "\(route.method) \(asked): \(reply.text)")
+                        }
+                    }
+                }
+                #expect(try await platform.snapshot() == before)
+            }
+        }
+    }
+
+    @Test(
+        "one that takes an Idempotency-Key answers a repetition with the first answer, and another body with 409"
+    )
+    func repeatable() async throws {
+        try await withPlatform { platform in
+            let examples = try await Examples(platform)
+            for route in routeTable where route.isRepeatable {
+                #expect(route.access != .open, "\(route.path)")
+                let path = try examples.path(of: route)
+                let body = try examples.validBody(of: route)
+                func call(_ body: JSON) async throws -> Reply {
+                    try await platform.call(
+                        route.method,
+                        path,
+                        key: platform.key,
+                        raw: body.bytes,
+                        headers: [.idempotencyKey: "walked"]
+                    )
+                }
+                let first = try await call(body)
+                #expect((200..<300).contains(first.status), "\(path): \(first.text)")
+                #expect(first.header("Idempotency-Replayed") == nil)
+                let before = try await platform.snapshot()
+                let second = try await call(body)
+                #expect(second.status == first.status)
+                #expect(second.text == first.text)
+                #expect(second.header("Idempotency-Replayed") == "true")
+                let other = try await call(body.with("x-other", 1))
+                #expect(other.status == 409, "\(other.text)")
+                #expect(try await platform.snapshot() == before)
+            }
+        }
+    }
+
+    @Test("a POST that makes something takes an Idempotency-Key")
+    func creates() {
+        for route in routeTable where route.isRepeatable { #expect(route.method == .post) }
+        #expect(routeTable.filter(\.sends).map(\.path) == ["/v1/messages/send"])
+        for route in routeTable where route.sends { #expect(route.isRepeatable) }
+    }
+
     @Test("it is listed once, under /v1 unless it is open, and asks for a scope that keys can have")
     func table() {
         let names = routeTable.map { "\($0.method) \($0.path)" }
@@ -236,12 +338,16 @@ extension APIPlatform {
     fileprivate func snapshot() async throws -> [String] {
         let tables = [
             "inboxes", "threads", "messages", "message_bodies", "recipients", "jobs", "domains",
-            "domain_keys", "attachments", "blobs",
+            "domain_keys", "attachments", "blobs", "api_keys",
         ]
         return try await database.batch(
             .tenant(org),
             tables.map {
-                "SELECT coalesce(string_agg(t::text, '|' ORDER BY t::text), '') AS rows FROM \(raw: $0) t"
+                // When a key was last used is not a change that anybody asked for.
+                """
+                SELECT coalesce(string_agg((to_jsonb(t) - 'last_used_at')::text, '|' ORDER BY t::text), '') AS rows
+                FROM \(raw: $0) t
+                """
             }
         ).map { try only($0)("rows") }
     }

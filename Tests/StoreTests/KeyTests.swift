@@ -65,6 +65,119 @@ struct KeyTests {
         }
     }
 
+    private func caller(_ store: Store, _ org: OrgID, _ wanted: NewKey) async throws -> Caller {
+        let made = try await store.createKey(org: org, wanted)
+        return try #require(try await store.caller(secret: made.key.secret))
+    }
+
+    @Test(
+        "a key grants no more than its maker has: scopes, inboxes, domains, end; what is left out is the maker's"
+    )
+    func grants() async throws {
+        try await withStore { store in
+            let org = try await store.createOrganization(named: "Acme")
+            let domain = try await store.platformDomain(named: "agents.test")
+            let one = try await store.createInbox(org: org, localPart: "one", displayName: nil, on: domain)
+            let two = try await store.createInbox(org: org, localPart: "two", displayName: nil, on: domain)
+            var wanted = NewKey(name: "maker", scopes: ["read", "messages:write"])
+            wanted.inboxes = [one.id]
+            wanted.expiresAt = .now + .seconds(3600)
+            let maker = try await caller(store, org, wanted)
+
+            let child = try await store.createKey(
+                org: org,
+                NewKey(name: "child", scopes: ["threads:read", "messages:write"]),
+                by: maker
+            ).record
+            #expect(child.inboxes == [one.id])
+            #expect(child.expiresAt == maker.expiresAt)
+            #expect(child.status == "active")
+
+            var wider: [NewKey] = [
+                NewKey(name: "x", scopes: ["write"]), NewKey(name: "x", scopes: ["admin"]),
+                NewKey(name: "x", scopes: ["inboxes:write"]), NewKey(name: "x", scopes: ["data:delete"]),
+            ]
+            var elsewhere = NewKey(name: "x", scopes: ["read"])
+            elsewhere.inboxes = [one.id, two.id]
+            var longer = NewKey(name: "x", scopes: ["read"])
+            longer.expiresAt = maker.expiresAt.map { $0 + .seconds(1) }
+            wider += [elsewhere, longer]
+            for wanted in wider {
+                let error = await failure { _ = try await store.createKey(org: org, wanted, by: maker) }
+                guard case .forbidden? = error as? StoreFault else {
+                    Issue.record("\(wanted): \(String(describing: error))")
+                    continue
+                }
+            }
+            var unknown = NewKey(name: "x", scopes: ["read"])
+            unknown.inboxes = [InboxID()]
+            let error = await failure { _ = try await store.createKey(org: org, unknown) }
+            #expect(error as? StoreFault == .unknown("Inbox not found"))
+            unknown.inboxes = []
+            unknown.domains = [domain.id, DomainID()]
+            let noDomain = await failure { _ = try await store.createKey(org: org, unknown) }
+            #expect(noDomain as? StoreFault == .unknown("Domain not found"))
+            #expect(try await store.keys(org: org, limit: 100).elements.map(\.name) == ["child", "maker"])
+        }
+    }
+
+    @Test("a revoked key stays revoked, in the list too, and another organization cannot revoke it")
+    func revoke() async throws {
+        try await withStore { store in
+            let org = try await store.createOrganization(named: "Acme")
+            let other = try await store.createOrganization(named: "Other")
+            let key = try await store.createKey(org: org, name: "x", scopes: ["read"])
+            #expect(try await store.revokeKey(key.id, org: other) == nil)
+            #expect(try await store.caller(secret: key.secret) != nil)
+            let first = try #require(try await store.revokeKey(key.id, org: org))
+            #expect(first.status == "revoked")
+            #expect(try await store.caller(secret: key.secret) == nil)
+            let again = try #require(try await store.revokeKey(key.id, org: org))
+            #expect(again.revokedAt == first.revokedAt)
+            #expect(try await store.keys(org: org, limit: 100).elements.map(\.status) == ["revoked"])
+        }
+    }
+
+    @Test("its last use is noted, and not again within a minute")
+    func lastUse() async throws {
+        try await withStore { store in
+            let org = try await store.createOrganization(named: "Acme")
+            let key = try await store.createKey(org: org, name: "x", scopes: ["read"])
+            func lastUse() async throws -> Timestamp? {
+                try await store.keys(org: org, limit: 1).elements.first?.lastUsedAt
+            }
+            #expect(try await lastUse() == nil)
+            _ = try await store.caller(secret: key.secret)
+            let first = try #require(try await lastUse())
+            _ = try await store.caller(secret: key.secret)
+            #expect(try await lastUse() == first)
+            try await store.database.query(
+                .tenant(org),
+                "UPDATE api_keys SET last_used_at = last_used_at - interval '61 seconds'"
+            )
+            _ = try await store.caller(secret: key.secret)
+            #expect(try #require(try await lastUse()) >= first)
+        }
+    }
+
+    @Test("keys are listed newest first, page by page")
+    func pages() async throws {
+        try await withStore { store in
+            let org = try await store.createOrganization(named: "Acme")
+            for number in 1...5 {
+                _ = try await store.createKey(org: org, name: "\(number)", scopes: ["read"])
+            }
+            var names: [String] = []
+            var cursor: Cursor?
+            repeat {
+                let page = try await store.keys(org: org, after: cursor, limit: 2)
+                names += page.elements.map(\.name)
+                cursor = page.next
+            } while cursor != nil
+            #expect(names == ["5", "4", "3", "2", "1"])
+        }
+    }
+
     @Test("an organization's name is taken once")
     func names() async throws {
         try await withStore { store in

@@ -57,7 +57,7 @@ struct RowLevelSecurityTests {
                 """
             )
             let names = try rows.map { try $0("name") as String }
-            #expect(names == ["commune_app", "commune_lookup", "commune_worker"])
+            #expect(names == ["commune_app", "commune_limited", "commune_lookup", "commune_worker"])
             for row in rows {
                 #expect(try !row("mighty"))
                 #expect(try !row("creates"))
@@ -157,8 +157,8 @@ struct RowLevelSecurityTests {
             let names = try rows.map { try $0("name") as String }
             #expect(
                 names == [
-                    "find_api_key(bytea)", "find_organizations(bytea)", "find_recipient(text,text)",
-                    "is_domain_taken(text)",
+                    "find_api_key(bytea)", "find_caller(bytea)", "find_organizations(bytea)",
+                    "find_recipient(text,text)", "is_domain_taken(text)",
                 ]
             )
             for row in rows {

@@ -176,6 +176,7 @@ class Platform:
             "COMMUNE_MAIL_HOST": "mail.interop.test",
             "COMMUNE_PUBLIC_URL": f"http://127.0.0.1:{self.api_port}",
             "COMMUNE_RATE_LIMIT_PER_MINUTE": "0",
+            "COMMUNE_SEND_LIMIT_PER_MINUTE": "0",
             "COMMUNE_SMTP_ROUTES": self.routes,
             # Nothing here may ask the machine's real name servers.
             "COMMUNE_DNS_SERVER": "127.0.0.1:9",

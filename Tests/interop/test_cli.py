@@ -6,6 +6,7 @@ import re
 import subprocess
 
 from platform_under_test import BARE_ENVIRONMENT, programs
+from polling import eventually
 
 
 def help_of(program, *path):
@@ -82,6 +83,32 @@ def test_unknown_scope(platform):
     assert result.returncode != 0
     assert "everything" in result.stderr
     assert platform.database.query("SELECT 1 FROM api_keys WHERE scopes @> ARRAY['everything']") == []
+
+
+def test_keys_life(platform):
+    """A key is made with limits and an end, listed without its secret, revoked by its first characters."""
+    platform.commune("orgs", "create", "life")
+    admin = platform.commune("keys", "create", "--org", "life", "--scope", "admin", "--quiet")
+    platform.start_api()
+    inbox = platform.inbox(key=admin, name="limited")
+    platform.inbox(key=admin, name="other")
+    made = platform.commune(
+        "keys", "create", "--org", "life", "--scopes", "read,messages:write", "--expires", "90d",
+        "--inboxes", inbox["address"], "--name", "agent",
+    )
+    key = made.split()[0]
+    assert [one["id"] for one in platform.get("/v1/inboxes", key=key)] == [inbox["id"]]
+    listed = platform.commune("keys", "list", "--org", "life")
+    line = next(line for line in listed.splitlines() if "“agent”" in line)
+    assert key not in listed and key[:12] in line
+    assert "active" in line and inbox["id"] in line and "expires: " in line and "last used: never" not in line
+    assert "Revoked" in platform.commune("keys", "revoke", "--org", "life", key[:12])
+    # The word over Redis comes sooner than what is remembered would be forgotten.
+    eventually(lambda: platform.call("GET", "/v1/inboxes", key=key).status == 401, 3, "the key stops")
+    assert "revoked" in platform.commune("keys", "list", "--org", "life")
+    for wrong in (["--inboxes", ","], ["--expires", "never"], ["--domains", "x"], ["--inboxes", "none@life.test"]):
+        result = platform.run("keys", "create", "--org", "life", "--scopes", "read", *wrong, check=False)
+        assert result.returncode != 0 and result.stdout == ""
 
 
 def test_migrate_twice_at_once(platform):

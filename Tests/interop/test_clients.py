@@ -185,6 +185,18 @@ def test_command_line_mail(cli):
     assert len(cli.json("messages", "list", "--inbox-id", inbox["id"])["data"]) == 1
 
 
+def test_command_line_keys(running, cli):
+    status = cli.json("config", "status", "--json")
+    assert (status["org_name"], status["status"]) == ("interop", "active")
+    made = running.call("POST", "/v1/agent/api-keys", {"name": "by hand", "scopes": ["read"]}).data
+    keys = cli.json("config", "keys", "list", "--json")["data"]
+    assert {"by hand"} <= {key["name"] for key in keys}
+    assert all(key["keyPrefix"] and key["status"] and key["createdAt"] for key in keys)
+    assert running.call("GET", "/v1/inboxes", key=made["key"]).status == 200
+    assert cli.json("config", "keys", "revoke", made["id"], "--json")["data"]["status"] == "revoked"
+    assert running.call("GET", "/v1/inboxes", key=made["key"]).status == 401
+
+
 def test_command_line_out_of_scope(cli):
     for arguments in [("credits", "balance"), ("phone-numbers", "list"), ("threads", "contacts")]:
         result = cli.run(*arguments)

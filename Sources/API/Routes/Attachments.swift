@@ -94,7 +94,7 @@ enum AttachmentRoutes {
 
     private static func readRaw(_ call: Call, into spool: inout UploadSpool) async throws -> Named {
         let named = try call.rawUploadName()
-        try await call.request.readBody(max: rawBodyMax) { piece in
+        try await call.readBody(max: rawBodyMax) { piece in
             try await spool.append(Array(piece.readableBytesView)[...])
         }
         return named
@@ -103,7 +103,7 @@ enum AttachmentRoutes {
     private static func readJSON(_ call: Call, into spool: inout UploadSpool) async throws -> Named {
         var upload = JSONUpload()
         do {
-            try await call.request.readBody(max: jsonBodyMax) { piece in
+            try await call.readBody(max: jsonBodyMax) { piece in
                 try await upload.received(Array(piece.readableBytesView)) { try await spool.append($0) }
             }
             let fields = try upload.finished()

@@ -159,7 +159,7 @@ enum DomainRoutes {
             org: org,
             hosts: call.backend.mailHosts
         )
-        call.backend.pusher.push(requested.tickets)
+        call.push(requested.tickets)
         let deadline = ContinuousClock.now + verifyWait
         while ContinuousClock.now < deadline {
             guard let domain = try await call.store.domain(id, org: org) else {

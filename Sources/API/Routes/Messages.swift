@@ -108,9 +108,8 @@ enum MessageRoutes {
         var submission = try call.decode(SendRequest.self).submission()
         submission.unsubscribeURL = call.backend.publicURL.map { "\($0)/unsubscribe?token=" }
         let accepted = try await call.store.accept(submission, org: call.caller.org)
-        // Committed: from here on it is sent whatever happens to this process.
-        FailPoint.afterAccept.reach()
-        call.backend.pusher.push(accepted.tickets)
+        // Once it is committed it is sent whatever happens to this process.
+        call.push(accepted.tickets)
         let id = idPrefix + accepted.message.description
         return try Answer(
             .ok,

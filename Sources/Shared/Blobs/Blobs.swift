@@ -110,6 +110,18 @@ package struct Blobs: Sendable {
         self.s3 = s3.map { S3Blobs($0, database: database) }
     }
 
+    /// The same blobs through another door to the database.
+    ///
+    /// What notes that bytes are on their way out of the house stays with the first door: it must be committed before
+    /// they leave.
+    package func through(_ database: Database) -> Blobs { Blobs(database, s3: s3) }
+
+    private init(_ database: Database, s3: S3Blobs?) {
+        self.database = database
+        inDatabase = DatabaseBlobs(database)
+        self.s3 = s3
+    }
+
     /// Where new blobs go.
     package var storage: any BlobStorage { s3 ?? inDatabase }
 

@@ -9,10 +9,27 @@ package enum Access: Sendable, Equatable {
     case owner
     /// Role `commune_app` for one organization; row-level security shows only its rows.
     case tenant(OrgID)
+    /// Role `commune_limited`: of one organization, what a limited key may see.
+    case limited(OrgID, KeyLimits)
     /// Role `commune_app` without an organization: SECURITY DEFINER functions only.
     case lookup
     /// Role `commune_worker`, which sees every organization.
     case worker
+}
+
+/// To what a key is limited within its organization; each set that is not empty narrows what it sees.
+package struct KeyLimits: Sendable, Hashable {
+    package let key: KeyID
+    /// Empty: no limit to inboxes.
+    package let inboxes: Set<InboxID>
+    /// Empty: no limit to domains.
+    package let domains: Set<DomainID>
+
+    /// Takes a key's own lists; nil when it is not limited at all.
+    package init?(key: KeyID, inboxes: Set<InboxID>, domains: Set<DomainID>) {
+        guard !inboxes.isEmpty || !domains.isEmpty else { return nil }
+        (self.key, self.inboxes, self.domains) = (key, inboxes, domains)
+    }
 }
 
 extension Access {
@@ -38,6 +55,21 @@ extension Access {
                     """,
                 parameters: [limit, BoundParameter(org)]
             )
+        case .limited(let org, let limits):
+            Statement(
+                text: """
+                    SELECT set_config('role', 'commune_limited', true), \
+                    set_config('commune.org', $2::text, true), \
+                    set_config('commune.key', $3::text, true), \
+                    set_config('commune.inboxes', $4::text, true), \
+                    set_config('commune.domains', $5::text, true), \
+                    set_config('statement_timeout', $1::text, true)
+                    """,
+                parameters: [
+                    limit, BoundParameter(org), BoundParameter(limits.key),
+                    BoundParameter(Self.array(limits.inboxes)), BoundParameter(Self.array(limits.domains)),
+                ]
+            )
         case .lookup: Self.opening(as: "commune_app", limit)
         case .worker: Self.opening(as: "commune_worker", limit)
         }
@@ -56,6 +88,11 @@ extension Access {
                 parameters: []
             ),
         ]
+    }
+
+    /// An array as PostgreSQL reads it from text; "" for none.
+    private static func array<Noun>(_ ids: Set<ID<Noun>>) -> String {
+        ids.isEmpty ? "" : "{\(ids.map(\.description).sorted().joined(separator: ","))}"
     }
 
     private static func opening(as role: StaticString, _ limit: BoundParameter) -> Statement {

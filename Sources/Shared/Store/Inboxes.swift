@@ -165,6 +165,12 @@ extension Store {
         try await database.query(.tenant(org), Self.inbox(id, org)).first.map(Inbox.init)
     }
 
+    /// The inbox of an address as somebody wrote it; nil also for what is no address.
+    package func inbox(address text: String, org: OrgID) async throws -> Inbox? {
+        guard let address = try? EmailAddress(text) else { return nil }
+        return try await database.query(.tenant(org), Self.inbox(address: address, org)).first.map(Inbox.init)
+    }
+
     static func inbox(_ id: InboxID, _ org: OrgID) -> Statement {
         "SELECT \(fragment: Inbox.columns) FROM inboxes WHERE org_id = \(org) AND id = \(id) AND deleted_at IS NULL"
     }

@@ -42,6 +42,7 @@ package struct Migrator: Sendable {
         Migration("V0003_delivery", PackageResources.V0003_delivery_sql),
         Migration("V0004_domains", PackageResources.V0004_domains_sql),
         Migration("V0005_attachments", PackageResources.V0005_attachments_sql),
+        Migration("V0006_keys", PackageResources.V0006_keys_sql),
     ]
 
     private static var newestKnown: Int { all.last?.version ?? 0 }

@@ -6,9 +6,9 @@ package import Platform
 
 /// The nouns of the platform in its database.
 package struct Store: Sendable {
-    package let database: Database
+    package private(set) var database: Database
     package let secrets: SecretBox
-    package let blobs: Blobs
+    package private(set) var blobs: Blobs
     /// Lets sends of one moment share a transaction; nil for those that already do.
     private(set) var sends: SharedSends?
 
@@ -18,6 +18,19 @@ package struct Store: Sendable {
         self.secrets = secrets
         blobs = Blobs(database, s3: s3)
         sends = SharedSends(self)
+    }
+
+    /// The same store as a limited key sees it; nil is no limit.
+    package func limited(to limits: KeyLimits?) -> Store {
+        limits == nil ? self : on(database.limited(to: limits))
+    }
+
+    /// The same store through another door to its database.
+    func on(_ database: Database) -> Store {
+        var store = self
+        store.database = database
+        store.blobs = blobs.through(database)
+        return store
     }
 }
 

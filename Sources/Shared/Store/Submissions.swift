@@ -74,7 +74,7 @@ extension Store {
     /// Two round trips: what the submission refers to, then all rows at once.
     func acceptAlone(_ submission: Submission, org: OrgID) async throws -> AcceptedSubmission {
         let sender = try senderStatement(submission, org)
-        let found = try await database.batch(
+        let found = try await database.beforehand.batch(
             .tenant(org),
             [sender, Suppression.active(submission.recipients.map(\.mailbox.address.key), org: org)]
                 + (submission.thread.map { Self.answeredThread($0, org) } ?? [])

@@ -193,6 +193,7 @@ func withAPI(
     let defaults = [
         "REDIS_URL": try await RedisServer.sharedURL(), "COMMUNE_SECRET_KEY": secretKey,
         "COMMUNE_DEFAULT_DOMAIN": platformDomain, "COMMUNE_RATE_LIMIT_PER_MINUTE": "0",
+        "COMMUNE_SEND_LIMIT_PER_MINUTE": "0",
         "COMMUNE_HOST": "127.0.0.1", "COMMUNE_DB_CONNECTIONS": "3",
     ]
     var environment = Settings(defaults.merging(settings) { $1 })

@@ -56,7 +56,14 @@ enum JSON: Sendable, Equatable {
         return changed
     }
 
-    var bytes: [UInt8] { get throws { [UInt8](try JSONEncoder().encode(self)) } }
+    /// The same bytes each time, so that a request can be repeated.
+    var bytes: [UInt8] {
+        get throws {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = .sortedKeys
+            return [UInt8](try encoder.encode(self))
+        }
+    }
 }
 
 extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral,

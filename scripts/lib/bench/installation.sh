@@ -50,7 +50,7 @@ open_installation() {
     redis_command FLUSHALL >/dev/null
     export DATABASE_URL="postgresql://$database:$server_password@127.0.0.1:$postgres_port/$database"
     export REDIS_URL="redis://:$server_password@127.0.0.1:$redis_port/0"
-    export COMMUNE_DB_PREPARED=on COMMUNE_RATE_LIMIT_PER_MINUTE=0
+    export COMMUNE_DB_PREPARED=on COMMUNE_RATE_LIMIT_PER_MINUTE=0 COMMUNE_SEND_LIMIT_PER_MINUTE=0
     COMMUNE_SECRET_KEY=$(random_hex 32)
     PORT=$(free_port)
     COMMUNE_SMTP_PORT=$(free_port)
