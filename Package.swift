@@ -173,9 +173,8 @@ let package = Package(
         tests(
             "WorkerTests",
             [
-                "Worker", "Store", "Queue", "Database", "Redis", "Mail", "DNS", "Platform", "TestSupport",
-                nio,
-                nioPosix, nioSSL, nioTLS, log,
+                "Worker", "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Platform",
+                "TestSupport", nio, nioPosix, nioSSL, nioTLS, log,
             ],
             resources: [.copy("Dialogues")]
         ),

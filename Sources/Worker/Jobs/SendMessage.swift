@@ -25,7 +25,7 @@ struct SendMessage: Work {
     let store: Store
     let loader: MessageLoader
     let composer: MessageComposer
-    let files: AttachedFiles
+    var files: AttachedFiles
     let delivery: Delivery
     let logger: Logger
     /// How long a message is tried before we give up.
