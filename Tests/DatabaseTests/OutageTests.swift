@@ -279,7 +279,7 @@ private final class SilentListener: Sendable {
     private let socket: FileHandle
 
     init() throws {
-        port = try PostgresServer.freePort()
+        port = try ServerProcess.freePort()
         let descriptor = Foundation.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         socket = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
         var address = sockaddr_in()

@@ -150,7 +150,7 @@ private final class PgBouncer: Sendable {
 
     init(serverConnections: Int) throws {
         let server = try #require(URLComponents(string: try PostgresServer.url()))
-        port = try PostgresServer.freePort()
+        port = try ServerProcess.freePort()
         let settings = """
             [databases]
             * = host=\(server.host ?? "127.0.0.1") port=\(server.port ?? 5432)

@@ -24,7 +24,7 @@ enum Mode: String, Sendable, CaseIterable {
     /// A server that the test may flush, fill and kill.
     static func server(_ mode: Mode, _ arguments: [String] = []) async throws -> RedisServer {
         guard mode == .cluster else { return try await RedisServer(arguments) }
-        let bus = try PostgresServer.freePort()
+        let bus = try ServerProcess.freePort()
         let server = try await RedisServer(
             ["--cluster-enabled", "yes", "--cluster-port", "\(bus)"] + arguments
         )

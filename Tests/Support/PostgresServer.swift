@@ -47,7 +47,7 @@ package final class PostgresServer: Sendable {
     ///
     /// `settings` are lines of `postgresql.conf`; with `ssl = on` it gets a certificate that it signed itself.
     package init(settings: [String] = []) throws {
-        port = try Self.freePort()
+        port = try ServerProcess.freePort()
         folder = "/var/tmp/commune-test-postgres-\(getpid())-\(port)"
         guardian = Process()
         let lines = [
@@ -148,23 +148,5 @@ package final class PostgresServer: Sendable {
             throw Fault(description: "PostgreSQL's server is not installed (apt-get install postgresql)")
         }
         return folder
-    }
-
-    /// A port that was free a moment ago.
-    package static func freePort() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        guard descriptor >= 0 else { throw Fault(description: "no socket") }
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let bound = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
-            }
-        }
-        guard bound else { throw Fault(description: "no free port") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 }

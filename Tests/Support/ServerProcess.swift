@@ -105,23 +105,29 @@ package final class ServerProcess: Sendable {
         return (port, try await start(port))
     }
 
-    /// A port of 127.0.0.1 that was free a moment ago.
+    /// A port that was free a moment ago, on every local address.
+    ///
+    /// It is below those that Linux gives to outgoing connections, so that none of the other tests' takes it meanwhile.
     package static func freePort() throws -> Int {
+        for _ in 0..<100 {
+            let port = Int.random(in: 10_000..<32_768)
+            if try isFree(port) { return port }
+        }
+        throw Fault(description: "no port is free")
+    }
+
+    private static func isFree(_ port: Int) throws -> Bool {
         let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard socket >= 0 else { throw Fault(description: "no socket") }
         defer { close(socket) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let port = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic -> UInt16? in
-                guard bind(socket, generic, length) == 0, getsockname(socket, generic, &length) == 0
-                else { return nil }
-                return UnsafeRawPointer(generic).load(as: sockaddr_in.self).sin_port.bigEndian
+        address.sin_port = UInt16(port).bigEndian
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
         }
-        guard let port else { throw Fault(description: "no port is free") }
-        return Int(port)
     }
 
     /// An empty folder of its own under the temporary one.

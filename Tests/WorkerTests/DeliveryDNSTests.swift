@@ -175,7 +175,11 @@ struct DeliveryDNSTests {
     func sessions() async throws {
         let refusal = SMTPPeer.Step.send(Array("554 5.7.1 No service\r\n".utf8))
         let dns = try await DNSServer(records)
-        let second = try await SMTPPeer([[refusal, .expectEnd], [refusal, .expectEnd]], host: "127.0.0.2")
+        let second = try await SMTPPeer(
+            [[refusal, .expectEnd], [refusal, .expectEnd]],
+            host: "127.0.0.2",
+            port: try ServerProcess.freePort()
+        )
         let delivery = try delivery(dns, port: second.port)
         do {
             let third = try await SMTPPeer([[.serve]], host: "127.0.0.3", port: second.port)

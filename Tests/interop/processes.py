@@ -1,6 +1,8 @@
 """Programs and servers that a test starts: each with a log, each ended whatever happens."""
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,10 +12,13 @@ from polling import eventually
 
 
 def free_port():
-    """A port of the loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on at the moment, below those that Linux gives to outgoing connections."""
+    for _ in range(100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.randrange(10_000, 32_768)
+            probe.bind(("0.0.0.0", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def answers(port):
