@@ -17,6 +17,7 @@ struct Backend: Sendable {
     let limiter: RateLimiter
     let keys = KnownKeys()
     let guesses = WrongKeys()
+    let proxies: Proxies
     let defaultDomain: String
     /// Where people reach this API, without a slash behind; nil when that is not known.
     let publicURL: String?
@@ -39,6 +40,7 @@ struct Backend: Sendable {
             shared: TokenBucket(redis),
             logger: logger
         )
+        proxies = configuration.proxies
         defaultDomain = configuration.defaultDomain
         publicURL = configuration.publicURL
         mailHosts = configuration.mailHosts

@@ -22,8 +22,8 @@ struct APIContext: RequestContext {
         requestID = ID<APIContext>().description
     }
 
-    /// nil where there is no network, as in tests.
-    var clientAddress: SocketAddress? { channel.remoteAddress }
+    /// Nil where there is no network, as in tests.
+    var peer: SocketAddress? { channel.remoteAddress }
 }
 
 /// One request on its way through a route's function.

@@ -71,6 +71,8 @@ struct APIConfiguration: Sendable {
     let defaultDomain: String
     let mailHosts: [Region: MailHosts]
     let webhookFilter: AddressFilter
+    /// Reverse proxies that say who calls.
+    let proxies: Proxies
     let rateLimitPerMinute: Int
     let publicURL: String?
     /// Where uploads wait until they are stored.
@@ -90,6 +92,7 @@ struct APIConfiguration: Sendable {
         // The default domain has the SPF record of the addresses that we send from.
         mailHosts = MailHosts.byRegion(reading: &settings, spfDefault: defaultDomain)
         webhookFilter = AddressFilter(allowing: "COMMUNE_WEBHOOK_ALLOW", reading: &settings)
+        proxies = Proxies(trusted: settings.networks("COMMUNE_FORWARDED_FROM"))
         rateLimitPerMinute = settings.integer(
             "COMMUNE_RATE_LIMIT_PER_MINUTE",
             in: 0...1_000_000,

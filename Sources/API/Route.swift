@@ -56,7 +56,10 @@ struct Route: Sendable {
     /// Key, rate, scope, body, function: in the order in which a refusal must be given.
     func respond(to request: Request, _ context: APIContext, _ backend: Backend) async throws -> Response {
         if access == .open { return try await answer(request, context, nil, backend).response() }
-        let caller = try await backend.authenticate(request, from: context.clientAddress)
+        let caller = try await backend.authenticate(
+            request,
+            from: backend.proxies.client(of: request.headers, peer: context.peer)
+        )
         let mayUse = if case .scope(let scope) = access { caller.mayUse(scope) } else { true }
         // What is refused anyhow costs the organization no send.
         let rate = try await backend.limiter.admit(caller, sends: sends && mayUse)

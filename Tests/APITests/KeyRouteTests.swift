@@ -1,5 +1,6 @@
 // API keys over HTTP: made, listed, revoked, limited, and remembered no longer than they may be.
 
+import DNS
 import Database
 import Foundation
 import HTTPTypes
@@ -185,7 +186,8 @@ struct KeyRouteTests {
     @Test("an IPv6 client's addresses count as one, and others do not")
     func addresses() throws {
         func name(_ text: String) throws -> String {
-            WrongKeys.name(of: try SocketAddress(ipAddress: text, port: 1))
+            let address = try #require(IPAddress(text))
+            return WrongKeys.name(of: address)
         }
         #expect(try name("2001:db8:1:2::1") == name("2001:db8:1:2:ffff::9"))
         #expect(try name("2001:db8:1:2::1") != name("2001:db8:1:3::1"))

@@ -1,14 +1,15 @@
 // Who calls: the bearer key, looked up by its hash.
 
+import DNS
 import Hummingbird
-import NIOCore
 import Platform
 import Redis
 import Store
 
 extension Backend {
     /// The key's caller; 401 without a key, and with one that is unknown, revoked or expired.
-    func authenticate(_ request: Request, from address: SocketAddress?) async throws -> Caller {
+    func authenticate(_ request: Request, from address: @autoclosure () -> IPAddress?) async throws -> Caller
+    {
         guard let header = request.headers[.authorization] else { throw APIError.noKey }
         let parts = header.split(separator: " ", omittingEmptySubsequences: true)
         guard parts.count == 2, parts[0].lowercased() == "bearer" else { throw APIError.noKey }
@@ -21,11 +22,11 @@ extension Backend {
         case .good(let caller): return caller
         case .wrong: throw APIError.badKey
         case .unknown(let wasGood):
-            if !wasGood { try guesses.check(address) }
+            if !wasGood { try guesses.check(address()) }
         }
         guard let caller = try await store.caller(hash: hash) else {
             keys.rememberWrong(hash)
-            guesses.failed(address)
+            guesses.failed(address())
             throw APIError.badKey
         }
         keys.remember(caller, hash, lookedAt: known.generation)

@@ -62,18 +62,7 @@ package struct AddressFilter: Sendable {
 
     /// Reads the allowed networks from a variable such as `COMMUNE_WEBHOOK_ALLOW`: CIDR, between commas.
     package init(allowing variable: String, reading settings: inout Settings) {
-        var networks: [Network] = []
-        for text in settings.list(variable) {
-            if let network = Network(text) {
-                networks.append(network)
-            } else {
-                settings.fault(
-                    variable,
-                    "holds “\(text.prefix(60))”, which is not a network such as 10.0.0.0/8."
-                )
-            }
-        }
-        self.init(allowing: networks)
+        self.init(allowing: settings.networks(variable))
     }
 
     /// Whether we may connect to this address.

@@ -1,6 +1,7 @@
 // Addresses and networks as numbers, so that a network's test is one comparison.
 
 import Glibc
+package import Platform
 
 /// An IP address.
 package enum IPAddress: Sendable, Hashable {
@@ -102,6 +103,17 @@ package struct Network: Sendable, Hashable, CustomStringConvertible {
     }
 
     package var description: String { "\(base)/\(prefix)" }
+}
+
+extension Settings {
+    /// The networks of a variable such as `COMMUNE_WEBHOOK_ALLOW`: CIDR, between commas.
+    package mutating func networks(_ variable: String) -> [Network] {
+        list(variable).compactMap { text in
+            if let network = Network(text) { return network }
+            fault(variable, "holds “\(text.prefix(60))”, which is not a network such as 10.0.0.0/8.")
+            return nil
+        }
+    }
 }
 
 extension IPAddress {
