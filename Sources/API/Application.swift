@@ -61,7 +61,22 @@ let routeTable: [Route] = [
     ),
 
     Route(.get, "/v1/threads", .scope("threads:read"), ThreadRoutes.list),
+    Route(.get, "/v1/threads/{thread_id}", .scope("threads:read"), ThreadRoutes.show),
+    Route(.patch, "/v1/threads/{thread_id}", .scope("threads:write"), ThreadTriageRoutes.update),
     Route(.get, "/v1/threads/{thread_id}/messages", .scope("threads:read"), ThreadRoutes.messages),
+    Route(.get, "/v1/threads/{thread_id}/metadata", .scope("threads:read"), ThreadRoutes.metadata),
+    Route(.put, "/v1/threads/{thread_id}/status", .scope("threads:write"), ThreadTriageRoutes.setStatus),
+    Route(.put, "/v1/threads/{thread_id}/assign", .scope("threads:write"), ThreadTriageRoutes.assign),
+    Route(.post, "/v1/threads/{thread_id}/tags", .scope("threads:write"), ThreadTriageRoutes.addTags),
+    Route(.delete, "/v1/threads/{thread_id}/tags", .scope("threads:write"), ThreadTriageRoutes.removeTags),
+    Route(
+        .post,
+        "/v1/threads/{thread_id}/tags/remove",
+        .scope("threads:write"),
+        ThreadTriageRoutes.removeTags
+    ),
+
+    Route(.get, "/v1/search/threads", .scope("threads:read"), SearchRoutes.threads),
 
     Route(.get, "/v1/messages", .scope("messages:read"), MessageRoutes.list),
     Route(
@@ -73,6 +88,21 @@ let routeTable: [Route] = [
         sends: true,
         MessageRoutes.send
     ),
+    Route(.get, "/v1/messages/{message_id}", .scope("messages:read"), MessageRoutes.show),
+
+    Route(.get, "/v1/delivery/metrics", .scope("messages:read"), DeliveryRoutes.metrics),
+    Route(.get, "/v1/delivery/events", .scope("messages:read"), DeliveryRoutes.events),
+    Route(.get, "/v1/delivery/suppressions", .scope("messages:read"), SuppressionRoutes.list),
+    Route(
+        .post,
+        "/v1/delivery/suppressions",
+        .scope("messages:write"),
+        isRepeatable: true,
+        SuppressionRoutes.add
+    ),
+    Route(.delete, "/v1/delivery/suppressions/{email}", .scope("messages:write"), SuppressionRoutes.remove),
+
+    Route(.get, "/v1/events/wait", .scope("messages:read"), EventRoutes.wait),
 
     Route(
         .post,

@@ -27,6 +27,8 @@ struct Backend: Sendable {
     /// The same where a guess is better than nothing: links that the caller itself follows.
     let linkBase: String
     let uploads: Uploads
+    /// Wakes requests that wait for events.
+    let bell: EventBell
     let logger: Logger
 
     init(_ configuration: APIConfiguration, database: Database, redis: Redis, pusher: Pusher, logger: Logger)
@@ -50,6 +52,7 @@ struct Backend: Sendable {
             folder: configuration.spoolFolder,
             databaseConnections: configuration.database.connectionsMax
         )
+        bell = EventBell(store, logger: logger)
         self.logger = logger
     }
 }

@@ -36,6 +36,18 @@ extension Call {
         return id
     }
 
+    /// An identifier to filter by, under either of two names; an answer's prefix may be left out.
+    func query<Noun>(id name: String, or twin: String, prefix: String = "") throws -> ID<Noun>? {
+        for name in [name, twin] {
+            guard let text = query(name) else { continue }
+            guard let id = ID<Noun>(text, prefix: prefix) ?? ID<Noun>(text) else {
+                throw invalid(name, "is not an id.")
+            }
+            return id
+        }
+        return nil
+    }
+
     /// `asc` or `desc`.
     func order(default fallback: Order) throws -> Order {
         guard let text = query("order") else { return fallback }

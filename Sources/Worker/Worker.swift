@@ -119,6 +119,7 @@ struct Worker {
                 Chores(
                     chores: chores + [
                         Self.purge(database), Self.dueDomains(store, pusher), Self.sweep(store.blobs),
+                        Self.countEvents(store),
                     ],
                     database: database,
                     logger: logger
@@ -158,6 +159,13 @@ struct Worker {
     /// Bytes of attachments that nobody refers to; where there are many, the next turn goes on.
     private static func sweep(_ blobs: Blobs) -> Chore {
         Chore(name: "sweep-blobs", interval: .seconds(30)) { try await blobs.sweep() }
+    }
+
+    /// What metrics read; they count what came since by themselves.
+    private static func countEvents(_ store: Store) -> Chore {
+        Chore(name: "count-events", interval: .seconds(10)) {
+            while try await !store.countEvents(), !Task.isCancelled {}
+        }
     }
 
     private static let purgedPerBatch = 5_000

@@ -155,7 +155,7 @@ struct BadRequestTests {
     func unknownRoute() async throws {
         try await withPlatform { platform in
             for path in [
-                "/", "/v1", "/v1/nothing", "/v2/inboxes", "/v1/inboxes/a/b/c", "/v1/messages/receive",
+                "/", "/v1", "/v1/nothing", "/v2/inboxes", "/v1/inboxes/a/b/c", "/v1/messages/receive/it",
             ] {
                 for method: HTTPRequest.Method in [.get, .post, .delete] {
                     for key in [nil, platform.key] {

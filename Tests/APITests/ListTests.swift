@@ -154,7 +154,8 @@ struct ListTests {
             #expect(
                 row.names == [
                     "thread_id", "subject", "last_message_at", "first_message_at", "message_count", "snippet",
-                    "last_direction", "inbox_id", "domain_id", "has_attachments",
+                    "last_direction", "inbox_id", "domain_id", "has_attachments", "status", "assigned_to",
+                    "tags",
                 ]
             )
             #expect(row["thread_id"].string == thread)

@@ -64,6 +64,7 @@ struct TenantTable: Sendable {
         case "timestamp with time zone": "now()"
         case "date": "current_date"
         case "boolean": "true"
+        case "tsvector": "''"
         case let type where type.hasSuffix("[]"): "'{}'"
         default: nil
         }

@@ -197,6 +197,70 @@ def test_command_line_keys(running, cli):
     assert running.call("GET", "/v1/inboxes", key=made["key"]).status == 401
 
 
+def test_sdk_search_and_delivery(sdk):
+    client = sdk.client
+    sender, receiver, thread = conversation(client, "search")
+    (found,) = client.search.threads("works", inbox_id=receiver.id)
+    assert found.thread_id == thread.thread_id
+    assert (found.subject, found.message_count) == ("Hello", 1)
+    assert found.last_activity == thread.last_message_at
+    assert client.search.threads("nowhere", domain_id=receiver.domain_id) == []
+    metrics = eventually(
+        lambda: (m := client.delivery.metrics(inbox_id=sender.id, period="24h")).delivered and m, 20, lambda: "a delivery"
+    )
+    assert (metrics.sent, metrics.delivered, metrics.bounced, metrics.period) == (1, 1, 0, "24h")
+    assert (metrics.delivery_rate, metrics.bounce_rate, metrics.complaint_rate) == (100, 0, 0)
+    events = client.delivery.events(inbox_id=sender.id)
+    assert [event.event_type for event in events] == ["delivered", "sent"]
+    assert events[0].recipient == receiver.address and events[0].event_id and events[0].timestamp
+    message_id = events[0].message_id
+    assert len(client.delivery.events(message_id=message_id, event_type="delivered")) == 1
+    assert client.delivery.suppressions(inbox_id=sender.id) == []
+
+
+def test_async_sdk_search_and_delivery(sdk):
+    async def body(client):
+        inbox = await client.inboxes.create(local_part="async-search")
+        await client.messages.send(to="a@elsewhere.test", subject="Sought", text="needle", inbox_id=inbox.id)
+        found = await client.search.threads("needle", inbox_id=inbox.id)
+        return found, await client.delivery.metrics(inbox_id=inbox.id), await client.delivery.suppressions()
+
+    found, metrics, _ = sdk.async_calls(body)
+    assert [one.subject for one in found] == ["Sought"]
+    assert metrics.period == "7d"
+
+
+def test_command_line_triage(cli):
+    inbox = cli.json("inboxes", "create", "--local-part", "triage")["data"]
+    thread = cli.json(
+        "messages", "send", "--to", "a@elsewhere.test", "--subject", "Triage", "--text", "x", "--inbox-id", inbox["id"]
+    )["data"]["thread_id"]
+    assert cli.json("threads", "set-status", thread, "needs_reply")["data"]["status"] == "needs_reply"
+    assert cli.json("threads", "assign", thread, "--to", "anna")["data"]["assigned_to"] == "anna"
+    assert cli.json("threads", "assign", thread)["data"]["assigned_to"] is None
+    assert cli.json("threads", "tags", "add", thread, "a", "b")["data"]["tags"] == ["a", "b"]
+    assert cli.json("threads", "tags", "remove", thread, "a")["data"]["tags"] == ["b"]
+    metadata = cli.json("threads", "metadata", thread)["data"]
+    assert (metadata["status"], metadata["tags"]) == ("needs_reply", ["b"])
+    assert metadata["participants"] == [inbox["address"], "a@elsewhere.test"]
+    found = cli.json("search", "threads", "triage", "--inbox-id", inbox["id"])["data"]
+    assert [one["thread_id"] for one in found] == [thread]
+
+
+def test_command_line_delivery(running, cli):
+    inbox = cli.json("inboxes", "create", "--local-part", "delivery")["data"]
+    metrics = cli.json("delivery", "metrics", "--inbox-id", inbox["id"], "--period", "30d")["data"]
+    assert metrics["sent"] == 0 and metrics["bounce_rate"] is None
+    assert cli.json("delivery", "events", "--inbox-id", inbox["id"])["data"] == []
+    assert running.call("POST", "/v1/delivery/suppressions", {"email": "Gone@elsewhere.test"}).status == 201
+    listed = cli.json("delivery", "suppressions", "--limit", "1")
+    assert [one["email"] for one in listed["data"]] == ["gone@elsewhere.test"]
+    # `check` says by its status whether an address may be written to.
+    checked = cli.run("delivery", "check", "gone@elsewhere.test", "--inbox-id", inbox["id"])
+    assert checked.returncode == 1, checked.stdout + checked.stderr
+    assert cli.run("delivery", "check", "there@elsewhere.test").returncode == 0
+
+
 def test_command_line_out_of_scope(cli):
     for arguments in [("credits", "balance"), ("phone-numbers", "list"), ("threads", "contacts")]:
         result = cli.run(*arguments)

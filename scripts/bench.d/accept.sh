@@ -41,7 +41,7 @@ accept_ours() {
 }
 
 empty_tables() {
-    sql "TRUNCATE threads, messages, message_bodies, message_references, recipients, delivery_events, jobs"
+    sql "TRUNCATE threads, messages, message_bodies, message_search, message_references, recipients, delivery_events, jobs"
     sql "SELECT pg_stat_reset()" >/dev/null
     sql "CHECKPOINT"
 }

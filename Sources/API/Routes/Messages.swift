@@ -13,9 +13,11 @@ enum MessageRoutes {
     /// A message as callers see it.
     struct View: Encodable, Sendable {
         let message: Message
+        /// What became of it at each recipient, where a single message is shown.
+        var recipients: [RecipientView]?
 
         enum CodingKeys: String, CodingKey {
-            case channel, direction, participants, content, attachments, metadata
+            case channel, direction, participants, content, attachments, metadata, recipients
             case id = "message_id"
             case thread = "thread_id"
             case contentHTML = "content_html"
@@ -58,7 +60,43 @@ enum MessageRoutes {
             try container.encode(message.attachments, forKey: .attachments)
             try container.encode(message.createdAt.iso8601, forKey: .createdAt)
             try container.encode(Metadata(message: message), forKey: .metadata)
+            try container.encodeIfPresent(recipients, forKey: .recipients)
         }
+    }
+
+    /// A recipient and what is known of it, as callers see it.
+    struct RecipientView: Encodable, Sendable {
+        let story: RecipientStory
+
+        enum CodingKeys: String, CodingKey {
+            case role, email, state, tries, tls, transcript
+            case remoteMX = "remote_mx"
+            case lastReply = "last_reply"
+            case updatedAt = "updated_at"
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(story.role, forKey: .role)
+            try container.encode(story.address, forKey: .email)
+            try container.encode(story.state, forKey: .state)
+            try container.encode(story.tries, forKey: .tries)
+            try container.encode(story.remoteMX, forKey: .remoteMX)
+            try container.encode(story.tls, forKey: .tls)
+            try container.encode(story.lastReply, forKey: .lastReply)
+            try container.encode(story.transcript, forKey: .transcript)
+            try container.encode(story.updatedAt.iso8601, forKey: .updatedAt)
+        }
+    }
+
+    /// One message, with what became of it at each recipient.
+    static func show(_ call: Call) async throws -> Answer {
+        let id: MessageID = try call.id("message_id", prefix: idPrefix, of: "Message")
+        guard let (message, recipients) = try await call.store.message(id, org: call.caller.org) else {
+            throw APIError.notFound("Message")
+        }
+        let view = View(message: message, recipients: recipients.map(RecipientView.init))
+        return try Answer(.ok, Envelope(data: view))
     }
 
     static func list(_ call: Call) async throws -> Answer {

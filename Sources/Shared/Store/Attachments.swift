@@ -179,6 +179,8 @@ extension Attachment {
 package struct InboundFiles: Sendable {
     fileprivate let files: [NewAttachment]
 
+    var names: [String] { files.map(\.fileName) }
+
     /// A mail without files.
     package static let none = InboundFiles(files: [])
 }

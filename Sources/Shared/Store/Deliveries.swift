@@ -80,14 +80,21 @@ package struct DeliveryResult: Sendable {
     }
 }
 
-/// The names of delivery events.
+/// The names of events.
 package enum EventType {
+    package static let received = "email.received"
     package static let sent = "email.sent"
     package static let delivered = "email.delivered"
     package static let delayed = "email.delivery_delayed"
     package static let bounced = "email.bounced"
+    package static let complained = "email.complained"
     package static let failed = "email.failed"
     package static let suppressed = "email.suppressed"
+
+    /// What can become of mail that was sent.
+    package static let delivery = [sent, delivered, delayed, bounced, complained, failed, suppressed]
+    /// Every type there is.
+    package static let all = [received] + delivery
 }
 
 extension Store {

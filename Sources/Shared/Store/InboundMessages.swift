@@ -29,6 +29,15 @@ package struct InboundContent: Sendable {
         metadata = Message.Metadata()
     }
 
+    var searchText: SearchText {
+        SearchText(
+            subject: subject,
+            participants: participants.map(\.identity),
+            attachmentNames: files.names,
+            body: text
+        )
+    }
+
     /// Ids that may name the thread, the likeliest first.
     var cited: [String] { inReplyTo + references.reversed() }
 }
@@ -92,6 +101,11 @@ extension Store {
                 VALUES (\(org), \(id), \(content.text), \(content.html), \(json: citations))
                 """,
                 MessageReferences.insert(ids, inbox: inbox.id, thread: thread, org: org),
+                SearchText.insert([(text: content.searchText, of: id, inbox)], org: org),
+                """
+                INSERT INTO delivery_events (org_id, id, message_id, inbox_id, domain_id, event_type)
+                VALUES (\(org), \(EventID()), \(id), \(inbox.id), \(inbox.domain), \(EventType.received))
+                """,
             ] + attached.statements
         )
         return true
@@ -109,7 +123,9 @@ extension Store {
         if known != nil {
             return """
                 UPDATE threads SET message_count = message_count + 1, last_direction = 'inbound', snippet = \(snippet),
-                    first_message_at = least(first_message_at, \(time)), last_message_at = greatest(last_message_at, \(time))
+                    first_message_at = least(first_message_at, \(time)), last_message_at = greatest(last_message_at, \(time)),
+                    moved_at = CASE WHEN last_message_at < \(time) THEN now() ELSE moved_at END,
+                    moved_xid = CASE WHEN last_message_at < \(time) THEN pg_current_xact_id() ELSE moved_xid END
                 WHERE org_id = \(org) AND id = \(thread)
                 """
         }

@@ -105,14 +105,7 @@ extension Store {
         limit: Int
     ) async throws -> Page<Message> {
         // The page is cut from the index first; bodies are read for its rows alone.
-        var page: Statement = "SELECT \(fragment: Message.columns) FROM messages m WHERE m.org_id = \(org)"
-        if let inbox = filter.inbox { page += " AND m.inbox_id = \(inbox)" }
-        if let domain = filter.domain { page += " AND m.domain_id = \(domain)" }
-        if let thread = filter.thread { page += " AND m.thread_id = \(thread)" }
-        if let sender = filter.sender { page += " AND m.sender = \(sender)" }
-        if let before = filter.before { page += " AND m.created_at < \(before)" }
-        if let after = filter.after { page += " AND m.created_at > \(after)" }
-        page += Self.keyset("created_at", order, cursor, limit: limit)
+        let page = Self.page(filter, order: order, after: cursor, limit: limit, org)
         let direction = order == .ascending ? "ASC" : "DESC"
         let query: Statement = """
             SELECT page.*, b.content, b.content_html FROM (\(fragment: page)) AS page
@@ -124,5 +117,46 @@ extension Store {
             limit: limit,
             cursor: \.cursor
         )
+    }
+
+    /// The rows of a page without their bodies, one more than asked for.
+    static func page(
+        _ filter: MessageFilter,
+        order: Order,
+        after cursor: Cursor?,
+        limit: Int,
+        _ org: OrgID
+    ) -> Statement {
+        var page: Statement = "SELECT \(fragment: Message.columns) FROM messages m WHERE m.org_id = \(org)"
+        page += Self.place(inbox: filter.inbox, domain: filter.domain, org)
+        if let thread = filter.thread { page += " AND m.thread_id = \(thread)" }
+        if let sender = filter.sender { page += " AND m.sender = \(sender)" }
+        if let before = filter.before { page += " AND m.created_at < \(before)" }
+        if let after = filter.after { page += " AND m.created_at > \(after)" }
+        page += Self.keyset("created_at", order, cursor, limit: limit)
+        return page
+    }
+
+    /// A message, and what became of it at each recipient; nil when the organization has none of this id.
+    package func message(
+        _ id: MessageID,
+        org: OrgID
+    ) async throws -> (message: Message, recipients: [RecipientStory])? {
+        let results = try await database.batch(
+            .tenant(org),
+            [
+                """
+                SELECT \(fragment: Message.columns), b.content, b.content_html FROM messages m
+                JOIN message_bodies b ON b.org_id = m.org_id AND b.message_id = m.id
+                WHERE m.org_id = \(org) AND m.id = \(id)
+                """,
+                """
+                SELECT role, address, state, attempts, remote_mx, tls, last_reply, transcript, updated_at FROM recipients
+                WHERE org_id = \(org) AND message_id = \(id) ORDER BY ordinal
+                """,
+            ]
+        )
+        guard let message = try results[0].first.map(Message.init) else { return nil }
+        return (message, try results[1].map(RecipientStory.init))
     }
 }

@@ -12,35 +12,56 @@ package enum Order: String, Sendable, Codable {
 
 /// The place of a row in its list.
 package struct Cursor: Sendable, Equatable {
+    /// Bytes of a cursor: a snapshot names the transactions that were running, as many as the server has connections.
+    static let textMax = 16_384
+
     package let time: Timestamp
     package let id: UUID
+    /// When the walk began, where a row's place can change under it.
+    package let walk: Walk?
+
+    /// The moment a walk began.
+    package struct Walk: Sendable, Equatable {
+        /// By the database's clock.
+        package let time: Timestamp
+        /// PostgreSQL's `pg_snapshot` as text: which transactions were over.
+        package let snapshot: String
+    }
 
     /// As a caller sees it: opaque, signed, good only for the list it came from.
     package func text(list: String, secrets: SecretBox) -> String {
-        let payload = "\(time.microseconds).\(id.text)"
+        let payload =
+            "\(time.microseconds).\(id.text)"
+            + (walk.map { ".\($0.time.microseconds).\($0.snapshot)" } ?? "")
         let mac = secrets.sign(payload, purpose: "cursor/\(list)", length: 12)
         return (Array(payload.utf8) + mac).base64URL
     }
 
     /// The place of a row.
-    package init(time: Timestamp, id: UUID) {
+    package init(time: Timestamp, id: UUID, walk: Walk? = nil) {
         self.time = time
         self.id = id
+        self.walk = walk
     }
 
     /// Reads a cursor of that list; nil when it is not ours.
     package init?(_ text: String, list: String, secrets: SecretBox) {
-        guard text.utf8.count <= 256, let bytes = [UInt8](base64URL: text), bytes.count > 12 else {
+        guard text.utf8.count <= Self.textMax, let bytes = [UInt8](base64URL: text), bytes.count > 12 else {
             return nil
         }
         let payload = String(decoding: bytes.dropLast(12), as: UTF8.self)
-        guard
-            secrets.verifies(Array(bytes.suffix(12)), of: payload, purpose: "cursor/\(list)", length: 12),
-            let dot = payload.firstIndex(of: "."),
-            let microseconds = Int64(payload[..<dot]),
-            let id = UUID(text: payload[payload.index(after: dot)...])
+        guard secrets.verifies(Array(bytes.suffix(12)), of: payload, purpose: "cursor/\(list)", length: 12)
         else { return nil }
-        self.init(time: Timestamp(microseconds: microseconds), id: id)
+        let parts = payload.split(separator: ".")
+        guard [2, 4].contains(parts.count), let microseconds = Int64(parts[0]),
+            let id = UUID(text: parts[1])
+        else { return nil }
+        var walk: Walk?
+        if parts.count == 4 {
+            guard let began = Int64(parts[2]) else { return nil }
+            walk = Walk(time: Timestamp(microseconds: began), snapshot: String(parts[3]))
+        }
+        self.init(time: Timestamp(microseconds: microseconds), id: id, walk: walk)
     }
 }
 
@@ -54,5 +75,11 @@ package struct Page<Element: Sendable>: Sendable {
     package init(_ elements: [Element], limit: Int, cursor: (Element) -> Cursor) {
         self.elements = Array(elements.prefix(limit))
         next = elements.count > limit ? self.elements.last.map(cursor) : nil
+    }
+
+    /// Takes the rows of a page and where the next begins.
+    package init(_ elements: [Element], next: Cursor?) {
+        self.elements = elements
+        self.next = next
     }
 }

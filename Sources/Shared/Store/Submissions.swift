@@ -81,12 +81,13 @@ extension Store {
         )
         let inbox = try self.sender(found[0], of: submission)
         let attachments = try await attachments(of: submission, org: org)
-        let message = try NewMessage(
+        var message = try NewMessage(
             submission,
             from: inbox,
             answering: try answered(found, in: submission),
             suppressed: try Suppression.reasons(found[1])
         )
+        message.attachmentNames = attachments.map(\.fileName)
         try Self.checkSize(of: message.draft, with: attachments)
         let jobs = try message.jobs(org)
         let statements =
@@ -164,6 +165,8 @@ struct NewMessage: Sendable {
     let submission: Submission
     let composition: Composition
     let content: String
+    /// To be found by.
+    var attachmentNames: [String] = []
     /// By key, those of its recipients to whom nothing is sent, and maybe others.
     private let suppressions: [String: Suppression.Reason]
 
@@ -273,6 +276,15 @@ struct NewMessage: Sendable {
             + recipients.map { Message.Participant(role: $0.role, identity: $0.mailbox.address.description) }
     }
 
+    private var searchText: SearchText {
+        SearchText(
+            subject: submission.subject,
+            participants: participants.map(\.identity),
+            attachmentNames: attachmentNames,
+            body: content
+        )
+    }
+
     /// The rows of messages of one organization, each table's in one statement; the threads' come first.
     static func statements(_ messages: [NewMessage], _ org: OrgID) throws -> [Statement] {
         let ids = messages.map(\.id)
@@ -309,6 +321,7 @@ struct NewMessage: Sendable {
                     messages.map { (id: $0.rfcMessageID, inbox: $0.inbox.id, thread: $0.thread) },
                     org: org
                 ),
+                SearchText.insert(messages.map { (text: $0.searchText, of: $0.id, $0.inbox) }, org: org),
                 """
                 INSERT INTO recipients (org_id, message_id, ordinal, role, address, domain, state)
                 SELECT \(org), message_id, ordinal, role, address, domain, state
@@ -356,7 +369,8 @@ struct NewMessage: Sendable {
     private func answeredThread(_ org: OrgID) -> Statement {
         """
         UPDATE threads SET last_message_at = greatest(last_message_at, now()), snippet = \(Snippet.of(content)),
-            message_count = message_count + 1, last_direction = 'outbound'
+            message_count = message_count + 1, last_direction = 'outbound', moved_at = now(),
+            moved_xid = pg_current_xact_id()
         WHERE org_id = \(org) AND id = \(thread)
         """
     }

@@ -117,8 +117,8 @@ await_count() {
 
 # empty_installation: no message and no job, and the same state of the files, before a round.
 empty_installation() {
-    sql "TRUNCATE threads, messages, message_bodies, message_references, recipients, delivery_events, jobs,
-        received_mail, blobs, blob_chunks"
+    sql "TRUNCATE threads, messages, message_bodies, message_search, message_references, recipients, delivery_events,
+        delivery_counts, jobs, received_mail, blobs, blob_chunks"
     redis_command FLUSHALL >/dev/null
     sql "VACUUM ANALYZE"
     sql "CHECKPOINT"
