@@ -220,8 +220,9 @@ struct IdempotencyTests {
                     SELECT a.pid FROM pg_locks w JOIN pg_stat_activity a ON a.pid = w.pid
                     WHERE NOT w.granted AND w.relation = 'recipients'::regclass AND a.datname = current_database()
                     """
+                let end = ContinuousClock.now + .seconds(20)
                 var rows = try await database.query(.worker, waiting)
-                while rows.isEmpty {
+                while rows.isEmpty, .now < end {
                     // PostgreSQL has no signal for a waiting lock.
                     try await Task.sleep(for: .milliseconds(5))
                     rows = try await database.query(.worker, waiting)
