@@ -131,9 +131,9 @@ let package = Package(
         program(
             "Inbound",
             [
-                "Store", "Queue", "Database", "Redis", "Mail", "Platform", nio, nioPosix, nioSSL, lifecycle,
-                signals, log,
-                metrics,
+                "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Platform", nio, nioPosix,
+                nioSSL,
+                lifecycle, signals, log, metrics,
             ]
         ),
         program(
@@ -170,6 +170,7 @@ let package = Package(
                 .product(name: "HummingbirdTesting", package: "hummingbird"), httpTypes, nio, log,
             ]
         ),
+        tests("InboundTests", ["Inbound", "DNS", "Platform", "TestSupport", log]),
         tests(
             "WorkerTests",
             [

@@ -108,7 +108,7 @@ struct RecipientTokenTests {
             func lookup(_ token: String, _ domain: String = "agents.test") async throws -> RecipientLookup {
                 try await store.recipient(EmailAddress(ReturnPath(token: token, domain: domain).address))
             }
-            guard case .inbox(let found) = try await lookup(text.uppercased()) else {
+            guard case .found(.inbox(let found)) = try await lookup(text.uppercased()) else {
                 Issue.record("the bounce was refused")
                 return
             }

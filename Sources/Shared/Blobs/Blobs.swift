@@ -158,11 +158,6 @@ package struct Blobs: Sendable {
         return try await readAll(blob, as: access)
     }
 
-    /// The statements that store raw mail, which stays in the database: 250 must not wait for another storage.
-    package func insert(_ bytes: [UInt8], id: BlobID, org: OrgID) -> [Statement] {
-        inDatabase.insert(bytes, id: id, org: org)
-    }
-
     func storage(of blob: StoredBlob) throws(BlobFault) -> any BlobStorage {
         switch blob.place {
         case .database: return inDatabase

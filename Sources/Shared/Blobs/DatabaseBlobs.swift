@@ -19,11 +19,11 @@ package struct DatabaseBlobs: BlobStorage {
     package func stage(_ blob: NewBlob, as access: Access) async throws {}
 
     package func keep(_ blob: NewBlob, in transaction: Transaction) async throws {
-        try await transaction.query(Self.row(blob.id, size: blob.source.size, org: blob.org))
+        try await transaction.query(Self.rows([(blob.id, blob.source.size)], org: blob.org))
         // One chunk at a time: neither we nor libpq ever hold more of it.
         for (position, range) in Self.ranges(of: blob.source.size).enumerated() {
             let chunk = try await blob.source.read(range)
-            try await transaction.query(Self.chunk(chunk, at: position, of: blob.id, org: blob.org))
+            try await transaction.query(Self.chunks([(blob.id, position, chunk)], org: blob.org))
         }
     }
 
@@ -58,26 +58,29 @@ package struct DatabaseBlobs: BlobStorage {
         )
     }
 
-    /// The statements that store a blob, for the caller's transaction.
-    package func insert(_ bytes: [UInt8], id: BlobID, org: OrgID) -> [Statement] {
-        [Self.row(id, size: bytes.count, org: org)]
-            + Self.ranges(of: bytes.count).enumerated().map { position, range in
-                Self.chunk(Array(bytes[range]), at: position, of: id, org: org)
-            }
+    /// The rows of blobs whose chunks are written in the same transaction.
+    package static func rows(_ blobs: [(id: BlobID, size: Int)], org: OrgID) -> Statement {
+        """
+        INSERT INTO blobs (org_id, id, size_bytes)
+        SELECT \(org), id, size_bytes
+        FROM unnest(\(blobs.map(\.id))::uuid[], \(blobs.map(\.size))::bigint[]) AS b (id, size_bytes)
+        """
+    }
+
+    /// Chunks of blobs, each of at most `chunkBytes`.
+    package static func chunks(
+        _ chunks: [(blob: BlobID, position: Int, bytes: [UInt8])],
+        org: OrgID
+    ) -> Statement {
+        """
+        INSERT INTO blob_chunks (org_id, blob_id, position, bytes)
+        SELECT \(org), blob_id, position, bytes
+        FROM unnest(\(chunks.map(\.blob))::uuid[], \(chunks.map(\.position))::integer[],
+            \(chunks.map(\.bytes))::bytea[]) AS c (blob_id, position, bytes)
+        """
     }
 
     private static func ranges(of size: Int) -> [Range<Int>] {
         stride(from: 0, to: size, by: chunkBytes).map { $0..<min($0 + chunkBytes, size) }
-    }
-
-    private static func row(_ id: BlobID, size: Int, org: OrgID) -> Statement {
-        "INSERT INTO blobs (org_id, id, size_bytes) VALUES (\(org), \(id), \(size))"
-    }
-
-    private static func chunk(_ bytes: [UInt8], at position: Int, of id: BlobID, org: OrgID) -> Statement {
-        """
-        INSERT INTO blob_chunks (org_id, blob_id, position, bytes)
-        VALUES (\(org), \(id), \(position), \(bytes))
-        """
     }
 }

@@ -34,6 +34,11 @@ extension Reply {
         "Insufficient storage, try again later"
     )
     package static let tooManyRecipients = Reply(452, status(4, 5, 3), "Too many recipients")
+    package static let tlsInjection = Reply(
+        503,
+        status(5, 5, 0),
+        "Nothing may follow STARTTLS before the handshake"
+    )
     package static let tlsUnavailable = Reply(454, status(4, 7, 0), "TLS is not available")
 
     // MARK: Never

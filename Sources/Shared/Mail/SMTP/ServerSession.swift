@@ -57,7 +57,8 @@ package struct ServerSession: Sendable {
 
     var state = State.start
     var isExtended = false
-    var envelope: Envelope?
+    /// The transaction that MAIL began; nil between two.
+    package internal(set) var envelope: Envelope?
     var junkCommands = 0
     var errors = 0
 
