@@ -110,6 +110,11 @@ let package = Package(
             ["Database", "Platform", crypto, httpClient, nio, nioHTTP, nioPosix]
         ),
         shared(
+            "Validation",
+            ["DNS", "Redis", "Mail", "Platform"],
+            resources: [.embedInCode("disposable_domains.txt")]
+        ),
+        shared(
             "Store",
             ["Database", "Queue", "Mail", "Blobs", "Platform", crypto, log],
             resources: [.embedInCode("Migrations")]
@@ -158,6 +163,7 @@ let package = Package(
         tests("DatabaseTests", ["Database", "Platform", "TestSupport", lifecycle, log]),
         tests("RedisTests", ["Redis", "Platform", "TestSupport", lifecycle, log]),
         tests("DNSTests", ["DNS", "Mail", "Platform", "TestSupport", log]),
+        tests("ValidationTests", ["Validation", "DNS", "Redis", "Platform", "TestSupport", log]),
         tests("QueueTests", ["Queue", "Store", "Database", "Redis", "Platform", "TestSupport", log]),
         tests("BlobsTests", ["Blobs", "Platform"]),
         tests("StoreTests", ["Store", "Queue", "Database", "Blobs", "Mail", "Platform", "TestSupport", log]),
