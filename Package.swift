@@ -129,8 +129,8 @@ let package = Package(
         program(
             "API",
             [
-                "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Platform",
-                hummingbird, httpTypes, lifecycle, signals, crypto, nio, log, metrics,
+                "APIReference", "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Validation",
+                "Platform", hummingbird, httpTypes, lifecycle, signals, crypto, nio, log, metrics,
             ]
         ),
         program(
@@ -144,8 +144,9 @@ let package = Package(
         program(
             "Worker",
             [
-                "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Platform", crypto, nio,
-                nioPosix, nioSSL, nioTLS, lifecycle, signals, arguments, log, metrics,
+                "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Validation", "Platform",
+                crypto,
+                nio, nioPosix, nioSSL, nioTLS, lifecycle, signals, arguments, log, metrics,
             ]
         ),
         program(
@@ -180,7 +181,8 @@ let package = Package(
         tests(
             "WorkerTests",
             [
-                "Worker", "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Platform",
+                "Worker", "Store", "Queue", "Database", "Redis", "Mail", "Blobs", "DNS", "Validation",
+                "Platform",
                 "TestSupport", nio, nioPosix, nioSSL, nioTLS, log,
             ],
             resources: [.copy("Dialogues")]

@@ -117,8 +117,7 @@ extension APIError {
         case .refused(let message): self.init(.badRequest, message)
         case .forbidden(let message): self.init(.forbidden, message)
         case .suppressed(let addresses):
-            self.init(.badRequest, "Every recipient is suppressed; nothing was sent.")
-            validation = RecipientValidation(suppressed: addresses)
+            self = .noRecipientLeft(RecipientValidation(suppressed: addresses))
         case .tooLarge(let message): self.init(.contentTooLarge, message)
         }
     }

@@ -3,10 +3,12 @@
 import DNS
 import Database
 import Logging
+import Mail
 import Platform
 import Queue
 import Redis
 import Store
+import Validation
 
 /// The stores and limits behind the routes; the same for every request.
 struct Backend: Sendable {
@@ -19,6 +21,10 @@ struct Backend: Sendable {
     let guesses = WrongKeys()
     let proxies: Proxies
     let defaultDomain: String
+    /// Who sends what names no sender; nil when nobody does.
+    let defaultFrom: Mailbox?
+    /// Whether recipients' domains take mail.
+    let judge: RecipientJudge
     /// Where people reach this API, without a slash behind; nil when that is not known.
     let publicURL: String?
     let mailHosts: [Region: MailHosts]
@@ -31,9 +37,15 @@ struct Backend: Sendable {
     let bell: EventBell
     let logger: Logger
 
-    init(_ configuration: APIConfiguration, database: Database, redis: Redis, pusher: Pusher, logger: Logger)
-    {
-        store = Store(database, secrets: configuration.secrets, s3: configuration.s3)
+    init(
+        _ configuration: APIConfiguration,
+        database: Database,
+        redis: Redis,
+        pusher: Pusher,
+        logger: Logger
+    ) throws {
+        let store = Store(database, secrets: configuration.secrets, s3: configuration.s3)
+        self.store = store
         self.redis = redis
         self.pusher = pusher
         limiter = RateLimiter(
@@ -44,6 +56,16 @@ struct Backend: Sendable {
         )
         proxies = configuration.proxies
         defaultDomain = configuration.defaultDomain
+        defaultFrom = configuration.defaultFrom
+        judge = RecipientJudge(
+            verdicts: DomainVerdicts(
+                resolver: try UnboundResolver(configuration.resolver, logger: logger),
+                redis: redis,
+                routed: configuration.routed,
+                hosted: { try await store.hostedDomains(among: $0) }
+            ),
+            disposable: configuration.disposable
+        )
         publicURL = configuration.publicURL
         mailHosts = configuration.mailHosts
         webhookFilter = configuration.webhookFilter

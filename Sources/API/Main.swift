@@ -6,12 +6,14 @@ import Database
 import Foundation
 import Hummingbird
 import Logging
+import Mail
 import Platform
 import Queue
 import Redis
 import ServiceLifecycle
 import Store
 import UnixSignals
+import Validation
 
 @main
 struct APIProgram {
@@ -26,7 +28,13 @@ struct APIProgram {
         await EvictingRedis.refuse(redis, logger: logger)
         let database = Database(configuration.database, logger: logger)
         let pusher = Pusher(Schedule(redis), logger: logger)
-        let backend = Backend(configuration, database: database, redis: redis, pusher: pusher, logger: logger)
+        let backend = try Backend(
+            configuration,
+            database: database,
+            redis: redis,
+            pusher: pusher,
+            logger: logger
+        )
         let changes = KeyChanges(keys: backend.keys, redis: redis)
         try await serve(backend, configuration, services: [database, redis, pusher, changes], logger: logger)
         await database.close()
@@ -79,6 +87,11 @@ struct APIConfiguration: Sendable {
     let spoolFolder: String
     let s3: S3Configuration?
     let sendLimitPerMinute: Int
+    let defaultFrom: Mailbox?
+    let resolver: UnboundResolver.Configuration
+    /// Domains whose mail goes by the operator's word, of which the DNS need not be asked.
+    let routed: RoutedDomains
+    let disposable: DisposableDomains
 
     init?(reading settings: inout Settings) {
         database = Database.Configuration(reading: &settings)
@@ -107,6 +120,10 @@ struct APIConfiguration: Sendable {
             in: 0...1_000_000,
             default: 300
         )
+        defaultFrom = Self.defaultFrom(reading: &settings, on: defaultDomain)
+        resolver = UnboundResolver.Configuration(reading: &settings)
+        routed = RoutedDomains(reading: settings)
+        disposable = DisposableDomains(reading: &settings)
         guard let redis, let secrets, !defaultDomain.isEmpty else { return nil }
         self.redis = redis
         self.secrets = secrets
@@ -131,6 +148,23 @@ struct APIConfiguration: Sendable {
             return nil
         }
         return base
+    }
+
+    /// `COMMUNE_DEFAULT_FROM`: every organization sends from it, so it must be an address that none of them can have.
+    private static func defaultFrom(reading settings: inout Settings, on domain: String) -> Mailbox? {
+        let variable = "COMMUNE_DEFAULT_FROM"
+        guard let text = settings.text(variable) else { return nil }
+        guard let mailbox = try? Mailbox(text), mailbox.address.domain == domain,
+            Store.reservedLocalParts.contains(mailbox.address.local.lowercased())
+        else {
+            let names = Store.reservedLocalParts.sorted().joined(separator: ", ")
+            settings.fault(
+                variable,
+                "must be an address on COMMUNE_DEFAULT_DOMAIN that no inbox can take, such as agent@\(domain). These are: \(names)."
+            )
+            return nil
+        }
+        return mailbox
     }
 
     private static func checkSpool(_ folder: String, _ settings: inout Settings) {

@@ -13,6 +13,7 @@ import Redis
 import ServiceLifecycle
 import Store
 import UnixSignals
+import Validation
 
 @main
 struct WorkerProgram: AsyncParsableCommand {
@@ -93,6 +94,7 @@ struct WorkerConfiguration {
     let secrets: SecretBox
     let resolver: UnboundResolver.Configuration
     let delivery: Delivery.Configuration
+    let routed: RoutedDomains
     let leaseLength: Duration
     let scanInterval: Duration
     let rowInterval: Duration
@@ -105,6 +107,7 @@ struct WorkerConfiguration {
         let secrets = SecretBox(reading: &settings)
         resolver = UnboundResolver.Configuration(reading: &settings)
         delivery = Delivery.Configuration(reading: &settings)
+        routed = RoutedDomains(reading: settings)
         leaseLength = settings.seconds("COMMUNE_LEASE_SECONDS", in: 1...600, default: .seconds(30))
         scanInterval = settings.seconds("COMMUNE_REAP_INTERVAL_SECONDS", in: 0.1...60, default: .seconds(5))
         rowInterval = settings.seconds("COMMUNE_HEARTBEAT_SECONDS", in: 0.1...60, default: .seconds(5))

@@ -238,9 +238,10 @@ final class Processor: Service {
         if Task.isCancelled { return Completion(outcome: .released) }
         var generator = SystemRandomNumberGenerator()
         let outcome: Outcome =
-            if case WorkFault.undecodable(let reason) = error {
-                .dead(reason: "The payload cannot be read: \(reason)")
-            } else {
+            switch error {
+            case WorkFault.undecodable(let reason): .dead(reason: "The payload cannot be read: \(reason)")
+            case WorkFault.hopeless(let reason): .dead(reason: reason)
+            default:
                 .retry(after: work.backoff.delay(attempt: job.attempt, using: &generator), error: "\(error)")
             }
         let ending = Ending(job, outcome)
@@ -256,6 +257,13 @@ final class Processor: Service {
                 reason: ending.error ?? ""
             )
             return Completion(outcome: outcome, effects: .statements(effects))
+        } catch DatabaseError.decoding(let fault) {
+            // No later try reads it either, and a job that cannot die would come back for ever.
+            logger.error(
+                "A job died of which nobody can say whose mail it was about.",
+                metadata: ["job.id": "\(job.id)", "error": "\(fault)"]
+            )
+            return Completion(outcome: outcome)
         } catch {
             // Dead without its effects would leave recipients waiting for ever: the end is tried again.
             return Completion(

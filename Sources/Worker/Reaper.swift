@@ -118,8 +118,38 @@ final class Reaper: Sendable {
             )
             guard state == .dead else { continue }
             let reason = "Its worker stopped or hung \(crashes) times."
-            let effects = try await work.burial(payload: try row("payload"), org: org, reason: reason)
-            if !effects.isEmpty { try await transaction.batch(effects) }
+            do {
+                let effects = try await work.burial(payload: try row("payload"), org: org, reason: reason)
+                if !effects.isEmpty { try await write(effects, transaction) }
+            } catch let error as DatabaseError where error.isRefusal {
+                // The others of the batch must not suffer from it, and it must not be tried for ever.
+                logger.error(
+                    "A job died, and what that means for its mail could not be written.",
+                    metadata: ["job.id": "\(id)", "queue": "\(work.queue)", "error": "\(error)"]
+                )
+            }
+        }
+    }
+
+    /// Writes statements that, refused, undo nothing but themselves.
+    private func write(_ effects: [Statement], _ transaction: Transaction) async throws {
+        try await transaction.query("SAVEPOINT burial")
+        do {
+            try await transaction.batch(effects)
+        } catch {
+            if error.isRefusal { try await transaction.query("ROLLBACK TO SAVEPOINT burial") }
+            throw error
+        }
+        try await transaction.query("RELEASE SAVEPOINT burial")
+    }
+}
+
+extension DatabaseError {
+    /// The same call would be refused again: it is the call that is wrong, and not the moment.
+    fileprivate var isRefusal: Bool {
+        switch self {
+        case .unique, .constraint, .failed, .decoding: true
+        default: false
         }
     }
 }

@@ -51,6 +51,8 @@ struct Completion: Sendable {
 enum WorkFault: Error {
     /// The payload cannot be read; trying again cannot help.
     case undecodable(String)
+    /// What the job is about can never be worked on; the sentence says why.
+    case hopeless(String)
 }
 
 /// What an attempt tells the processor while it runs.

@@ -10,6 +10,7 @@ import Queue
 import Redis
 import ServiceLifecycle
 import Store
+import Validation
 
 /// A worker process: its clients, its processors, and the chores it takes turns in.
 struct Worker {
@@ -48,6 +49,16 @@ struct Worker {
                 composer: MessageComposer(signers: SignerCache(store), secrets: configuration.secrets),
                 files: AttachedFiles(store),
                 delivery: delivery,
+                logger: logger
+            ),
+            ValidateRecipients(
+                store: store,
+                verdicts: DomainVerdicts(
+                    resolver: resolver,
+                    redis: redis,
+                    routed: configuration.routed,
+                    hosted: { try await store.hostedDomains(among: $0) }
+                ),
                 logger: logger
             ),
             ProcessInbound(store: store, resolver: resolver),

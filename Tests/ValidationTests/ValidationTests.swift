@@ -14,6 +14,7 @@ private let quiet = Logger(label: "tests") { _ in SwiftLogNoOpLogHandler() }
 private func withVerdicts(
     _ records: [String],
     routed: Set<String> = [],
+    hosted: @escaping @Sendable (Set<String>) throws -> Set<String> = { _ in [] },
     _ body: (DomainVerdicts, DNSServer) async throws -> Void
 ) async throws {
     let server = try await DNSServer(records)
@@ -22,7 +23,13 @@ private func withVerdicts(
         logger: quiet
     )
     let redis = Redis(try Redis.Configuration(url: try await RedisServer.sharedURL()), logger: quiet)
-    try await body(DomainVerdicts(resolver: resolver, redis: redis, routed: RoutedDomains(routed)), server)
+    let verdicts = DomainVerdicts(
+        resolver: resolver,
+        redis: redis,
+        routed: RoutedDomains(routed),
+        hosted: { try hosted($0) }
+    )
+    try await body(verdicts, server)
     await redis.close()
 }
 
@@ -81,12 +88,46 @@ struct DomainVerdictTests {
             #expect(found == ["routed.example": .takesMail, other: .noMailServer])
         }
         let settings = Settings(["COMMUNE_SMTP_ROUTES": "Example.COM=127.0.0.1:25, b.test=smtp://u:p@h:25"])
-        let domains = RoutedDomains(reading: settings, own: ["own.test"])
-        #expect(["example.com", "b.test", "own.test"].allSatisfy(domains.contains))
+        let domains = RoutedDomains(reading: settings)
+        #expect(["example.com", "b.test"].allSatisfy(domains.contains))
         #expect(!domains.contains("c.test"))
         #expect(
-            RoutedDomains(reading: Settings(["COMMUNE_SMTP_ROUTES": "*=h:25"]), own: []).contains("any.test")
+            RoutedDomains(reading: Settings(["COMMUNE_SMTP_ROUTES": "*=h:25"])).contains("any.test")
         )
+    }
+}
+
+extension DomainVerdictTests {
+    @Test("of our own domains the DNS does not count; while that cannot be told nobody is rejected")
+    func hosted() async throws {
+        let (ours, missing) = (name(), name())
+        try await withVerdicts([], hosted: { $0.intersection([ours]) }) { verdicts, _ in
+            for _ in 0..<2 {
+                let found = await verdicts.verdicts(on: [ours, missing], within: .seconds(5))
+                #expect(found == [ours: .takesMail, missing: .noMailServer])
+            }
+        }
+        struct Away: Error {}
+        // Its verdict is in Redis by now.
+        try await withVerdicts([], hosted: { _ in throw Away() }) { verdicts, _ in
+            #expect(await verdicts.verdicts(on: [missing], within: .seconds(5)) == [missing: .unknown])
+        }
+    }
+
+    @Test("cost a known domain no word to Redis or the DNS, and less than a millisecond")
+    func cached() async throws {
+        let domains = Set((0..<50).map { _ in name() })
+        let records = domains.map { "\($0). 300 IN MX 10 mail.\($0)." }
+        try await withVerdicts(records) { verdicts, server in
+            let first = await verdicts.verdicts(on: domains, within: .seconds(10))
+            #expect(first.values.allSatisfy { $0 == .takesMail } && first.count == 50)
+            server.kill()
+            let clock = ContinuousClock()
+            let time = await clock.measure {
+                for _ in 0..<100 { _ = await verdicts.verdicts(on: domains, within: .zero) }
+            }
+            #expect(time < .seconds(1), "100 times 50 domains took \(time)")
+        }
     }
 }
 

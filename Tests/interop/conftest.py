@@ -2,6 +2,7 @@
 
 import pytest
 
+from name_server import NameServer
 from platform_under_test import Platform
 
 
@@ -24,6 +25,14 @@ def platform(installation):
 def sink(platform):
     """Where the installation's mail goes."""
     return platform.sink
+
+
+@pytest.fixture
+def name_server(platform):
+    """A DNS that a test publishes records in."""
+    server = NameServer(platform.folder)
+    yield server
+    server.stop()
 
 
 @pytest.hookimpl(hookwrapper=True)

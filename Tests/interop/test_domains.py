@@ -3,47 +3,11 @@
 import smtplib
 
 import dkim
-import pytest
 
 from platform_under_test import DOMAIN
 from polling import eventually
-from processes import Process, answers, free_port
 
 NAME = "example.customer.test"
-
-
-class NameServer:
-    """An unbound that knows some records and no network; every other name does not exist."""
-
-    def __init__(self, folder):
-        self.port = free_port()
-        self._folder = folder
-        self._process = None
-
-    def publish(self, lines):
-        """Starts it anew with these records."""
-        self.stop()
-        settings = self._folder / "unbound.conf"
-        records = "".join(f"  local-data: '{line}'\n" for line in lines)
-        settings.write_text(
-            f"server:\n  directory: {self._folder}\n  interface: 127.0.0.1\n  port: {self.port}\n  do-daemonize: no\n"
-            '  use-syslog: no\n  logfile: ""\n  username: ""\n  chroot: ""\n  pidfile: ""\n  num-threads: 1\n'
-            f'  module-config: "iterator"\n  local-zone: "." static\n{records}remote-control:\n  control-enable: no\n'
-        )
-        log = self._folder / "unbound.log"
-        self._process = Process("unbound", ["/usr/sbin/unbound", "-d", "-p", "-c", settings], log)
-        self._process.await_ready(lambda: answers(self.port))
-
-    def stop(self):
-        if self._process:
-            self._process.kill()
-
-
-@pytest.fixture
-def name_server(platform):
-    server = NameServer(platform.folder)
-    yield server
-    server.stop()
 
 
 def lines(records):

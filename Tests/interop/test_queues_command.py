@@ -208,7 +208,12 @@ def test_concurrency_by_queue(platform, sink):
     platform.start_api()
     platform.start_worker("--concurrency", "8,send=4")
     [row] = platform.database.query("SELECT queues, slots FROM workers")
-    assert dict(zip(row["queues"], row["slots"])) == {"send": 4, "process-inbound": 8, "verify-domain": 8}
+    assert dict(zip(row["queues"], row["slots"])) == {
+        "send": 4,
+        "validate-recipients": 8,
+        "process-inbound": 8,
+        "verify-domain": 8,
+    }
     keys = [platform.key, platform.organization(f"second-{uuid.uuid4()}")]
     sink.hold()
     for number, key in enumerate(keys):

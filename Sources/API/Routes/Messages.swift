@@ -143,9 +143,20 @@ enum MessageRoutes {
     }
 
     static func send(_ call: Call) async throws -> Answer {
-        var submission = try call.decode(SendRequest.self).submission()
+        var validation = RecipientValidation()
+        var submission = try call.decode(SendRequest.self).submission(&validation)
         submission.unsubscribeURL = call.backend.publicURL.map { "\($0)/unsubscribe?token=" }
-        let accepted = try await call.store.accept(submission, org: call.caller.org)
+        submission.defaultFrom = call.backend.defaultFrom
+        // Before the first word to the database, which may begin a transaction: a slow DNS must hold no connection.
+        try await call.backend.judge.judge(&submission, &validation)
+        let accepted: AcceptedSubmission
+        do {
+            accepted = try await call.store.accept(submission, org: call.caller.org)
+        } catch StoreFault.suppressed(let addresses) {
+            validation.suppressed = addresses
+            throw APIError.noRecipientLeft(validation)
+        }
+        validation.suppressed = accepted.suppressed
         // Once it is committed it is sent whatever happens to this process.
         call.push(accepted.tickets)
         let id = idPrefix + accepted.message.description
@@ -158,8 +169,7 @@ enum MessageRoutes {
                     thread: ThreadRoutes.idPrefix + accepted.thread.description,
                     rfcMessageID: accepted.rfcMessageID
                 ),
-                validation: accepted.suppressed.isEmpty
-                    ? nil : RecipientValidation(suppressed: accepted.suppressed)
+                validation: validation.isSilent ? nil : validation
             )
         )
     }

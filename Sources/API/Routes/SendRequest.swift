@@ -19,6 +19,7 @@ struct SendRequest: Decodable {
     let html: String?
     let from: String?
     let inbox: String?
+    let domain: String?
     let replyTo: String?
     let thread: String?
     let headers: [String: String]?
@@ -26,8 +27,9 @@ struct SendRequest: Decodable {
     let listUnsubscribe: Bool?
 
     enum CodingKeys: String, CodingKey {
-        case to, cc, bcc, subject, text, html, from, headers, attachments, inboxId, replyTo
+        case to, cc, bcc, subject, text, html, from, headers, attachments, inboxId, domainId, replyTo
         case inboxID = "inbox_id"
+        case domainID = "domain_id"
         case replyToSnake = "reply_to"
         case thread = "thread_id"
         case listUnsubscribe
@@ -52,17 +54,23 @@ struct SendRequest: Decodable {
         inbox =
             try container.decodeIfPresent(String.self, forKey: .inboxId)
             ?? container.decodeIfPresent(String.self, forKey: .inboxID)
+        domain =
+            try container.decodeIfPresent(String.self, forKey: .domainId)
+            ?? container.decodeIfPresent(String.self, forKey: .domainID)
         replyTo =
             try container.decodeIfPresent(String.self, forKey: .replyToSnake)
             ?? container.decodeIfPresent(String.self, forKey: .replyTo)
     }
 
-    /// The submission it asks for; every field at fault is named.
-    func submission() throws -> Submission {
+    /// The submission it asks for, without the recipients that are no addresses, of which `validation` then tells.
+    ///
+    /// Throws when nobody is left, or when anything else is wrong; every field at fault is named.
+    func submission(_ validation: inout RecipientValidation) throws -> Submission {
         var faults = FieldFaults()
-        var submission = Submission(to: faults.mailboxes(to, "to"), subject: subject)
-        submission.cc = faults.mailboxes(cc, "cc")
-        submission.bcc = faults.mailboxes(bcc, "bcc")
+        var recipients = RecipientReader()
+        var submission = Submission(to: recipients.read(to, "to", &faults), subject: subject)
+        submission.cc = recipients.read(cc, "cc", &faults)
+        submission.bcc = recipients.read(bcc, "bcc", &faults)
         submission.replyTo = replyTo.flatMap { faults.mailbox($0, "reply_to") }
         submission.from = from.flatMap { faults.mailbox($0, "from") }
         submission.text = text
@@ -70,10 +78,21 @@ struct SendRequest: Decodable {
         submission.headers = faults.headers(headers ?? [:])
         submission.listUnsubscribe = listUnsubscribe
         faults.checkContent(of: self)
-        try faults.throwIfAny()
+        if recipients.readCount == 0 || faults.areAny { faults.putFirst(recipients.faults) }
+        validation.rejected += recipients.rejected
+        do {
+            try faults.throwIfAny()
+        } catch var refusal {
+            if !validation.isSilent { refusal.validation = validation }
+            throw refusal
+        }
         submission.attachments = try attachmentIDs()
         submission.inbox = try inbox.map { text in
             guard let id = InboxID(text) else { throw APIError.notFound("Inbox") }
+            return id
+        }
+        submission.domain = try domain.map { text in
+            guard let id = DomainID(text) else { throw APIError.notFound("Domain") }
             return id
         }
         submission.thread = try thread.map { text in
@@ -95,19 +114,6 @@ struct SendRequest: Decodable {
     }
 }
 
-/// What is to be said about recipients.
-struct RecipientValidation: Encodable, Sendable {
-    /// An address with what is wrong with it.
-    struct Finding: Encodable, Sendable {
-        let email: String
-        let reason: String
-    }
-
-    var rejected: [Finding] = []
-    var warnings: [Finding] = []
-    var suppressed: [String] = []
-}
-
 /// A string or a list of strings.
 struct OneOrMany: Decodable, Sendable {
     let values: [String]
@@ -127,27 +133,59 @@ struct OneOrMany: Decodable, Sendable {
     }
 }
 
-/// Collects what is wrong with a body, field by field, so that a caller sees all of it at once.
-private struct FieldFaults {
-    private var details: [APIError.Detail] = []
+/// Reads recipients one by one: what is no address is left out, with the reason.
+private struct RecipientReader {
+    private static let shownMax = 320
 
-    private mutating func note(_ path: String, _ message: String) {
-        details.append(.init(path: path, message: message))
-    }
+    private(set) var readCount = 0
+    private(set) var rejected: [RecipientValidation.Finding] = []
+    private(set) var faults: [APIError.Detail] = []
 
-    mutating func mailboxes(_ values: OneOrMany?, _ path: String) -> [Mailbox] {
+    mutating func read(_ values: OneOrMany?, _ path: String, _ fields: inout FieldFaults) -> [Mailbox] {
         guard let values = values?.values else { return [] }
         // More than can be allowed in any case: not worth reading each.
         guard values.count <= SendRequest.recipientsMax else {
-            note(
+            fields.note(
                 path,
                 "holds \(values.count) recipients; a message takes at most \(SendRequest.recipientsMax) over to, cc and bcc."
             )
             return []
         }
         return values.enumerated().compactMap { index, value in
-            mailbox(value, values.count == 1 ? path : "\(path)[\(index)]")
+            let path = values.count == 1 ? path : "\(path)[\(index)]"
+            do {
+                let mailbox = try Mailbox(value)
+                readCount += 1
+                return mailbox
+            } catch {
+                let message = "is not an e-mail address: \(error)"
+                faults.append(.init(path: path, message: message))
+                // Not a mistake but an attempt on the header.
+                if value.unicodeScalars.contains(where: { $0 == "\r" || $0 == "\n" || $0 == "\0" }) {
+                    fields.note(path, message)
+                } else {
+                    rejected.append(
+                        .init(email: String(value.prefix(Self.shownMax)), reason: RecipientValidation.invalid)
+                    )
+                }
+                return nil
+            }
         }
+    }
+}
+
+/// Collects what is wrong with a body, field by field, so that a caller sees all of it at once.
+private struct FieldFaults {
+    private var details: [APIError.Detail] = []
+
+    var areAny: Bool { !details.isEmpty }
+
+    mutating func putFirst(_ others: [APIError.Detail]) {
+        details = others + details.filter { !others.contains($0) }
+    }
+
+    mutating func note(_ path: String, _ message: String) {
+        details.append(.init(path: path, message: message))
     }
 
     mutating func mailbox(_ value: String, _ path: String) -> Mailbox? {
@@ -201,7 +239,7 @@ private struct FieldFaults {
         }
     }
 
-    func throwIfAny() throws {
+    func throwIfAny() throws(APIError) {
         if !details.isEmpty { throw APIError.invalid(details) }
     }
 }

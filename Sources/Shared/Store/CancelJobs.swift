@@ -9,22 +9,21 @@ package import Queue
 extension Store {
     /// What has to be written about the mail when a job ends without having done its work.
     ///
-    /// Of a `send`, the recipients that nobody has decided about yet have failed. Other kinds leave nothing open.
+    /// Of a `send` or a `validate-recipients`, the recipients that nobody has decided about yet have failed. Other kinds
+    /// leave nothing open.
     package func burial(
         of queue: String,
         payload: String,
         org: OrgID,
         reason: String
     ) async throws -> [Statement] {
-        guard queue == QueueName.send else { return [] }
-        // Where it cannot be read nobody knows whose end this is; the job's error says so.
+        guard queue == QueueName.send || queue == QueueName.validateRecipients else { return [] }
+        // Both name their recipients alike. Where it cannot be read nobody knows whose end this is; the job's error says
+        // so. The message itself is not read: that may be what it died of.
         guard let payload = try? JSONDecoder().decode(SendPayload.self, from: Data(payload.utf8)),
-            let message = try await outboundMessage(payload, org: org)
+            let message = try await addressedMessage(payload, org: org)
         else { return [] }
-        return message.recordingFailure(
-            message.recipients.filter(\.state.isOpen)
-                .map { DeliveryResult($0, state: .failed, detail: reason) }
-        )
+        return message.givingUp(reason)
     }
 
     /// Cancels jobs that wait, with what that means for their mail, in one transaction.

@@ -12,7 +12,7 @@ extension Store {
 
     /// Replays dead letters; `progress` is told after each batch how many run again so far.
     ///
-    /// The burial of a `send` gave its recipients up, so they are opened again in the same transaction.
+    /// The burial of a `send` or a `validate-recipients` gave its recipients up, so they are opened again in the same transaction.
     package func replayDead(
         _ filter: DeadLetterFilter,
         progress: (Int) -> Void = { _ in }
@@ -25,7 +25,7 @@ extension Store {
                 UPDATE recipients r SET state = 'queued', updated_at = now()
                 FROM jobs j JOIN unnest(\(replayed.map(\.org))::uuid[], \(replayed.map(\.id))::uuid[]) AS w (org_id, id)
                     ON j.org_id = w.org_id AND j.id = w.id
-                WHERE j.queue = \(QueueName.send) AND r.org_id = j.org_id
+                WHERE j.queue IN (\(QueueName.send), \(QueueName.validateRecipients)) AND r.org_id = j.org_id
                     AND r.message_id = (j.payload ->> 'message')::uuid
                     AND r.domain = j.payload ->> 'domain' AND r.state = 'failed'
                     AND (j.payload ->> 'recipient' IS NULL

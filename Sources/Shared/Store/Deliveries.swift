@@ -28,20 +28,32 @@ package struct Recipient: Sendable {
     package var key: String? { try? EmailAddress(address, allowingLiteral: true).key }
 }
 
-/// Everything a send job needs: the message as it is composed, and whom it still has to reach.
-package struct OutboundMessage: Sendable {
+/// Whom a message is for, as far as one job goes: known even where the message itself cannot be read any more.
+package struct AddressedMessage: Sendable {
     package let id: MessageID
     package let org: OrgID
     package let inbox: InboxID
     package let domain: DomainID
+    /// Those of this job, whatever their state.
+    package let recipients: [Recipient]
+}
+
+/// Everything a send job needs: the message as it is composed, and whom it still has to reach.
+package struct OutboundMessage: Sendable {
+    package let addressed: AddressedMessage
     package let rfcMessageID: String
     package let subject: String
     package let composition: Composition
     package let html: String?
     package let createdAt: Timestamp
     package let attachments: [AttachmentID]
+
+    package var id: MessageID { addressed.id }
+    package var org: OrgID { addressed.org }
+    package var inbox: InboxID { addressed.inbox }
+    package var domain: DomainID { addressed.domain }
     /// Those of this job, whatever their state.
-    package let recipients: [Recipient]
+    package var recipients: [Recipient] { addressed.recipients }
 
     /// Where suppressions that follow from it come from.
     package var source: SuppressionSource {
@@ -103,6 +115,21 @@ extension Store {
         try await outboundMessages([(payload, org)])[0].get()
     }
 
+    /// Whom a job's message is for; nil when it was deleted meanwhile.
+    package func addressedMessage(_ payload: SendPayload, org: OrgID) async throws -> AddressedMessage? {
+        let results = try await database.batch(
+            .worker,
+            [
+                """
+                SELECT inbox_id, domain_id FROM messages WHERE org_id = \(org) AND id = \(payload.message)
+                """,
+                Self.recipients(of: [(payload, org)]),
+            ]
+        )
+        guard let row = results[0].first else { return nil }
+        return try AddressedMessage(row, recipients: Array(results[1]), id: payload.message, org: org)
+    }
+
     /// The messages of many send jobs in one round trip, in their order; one that cannot be read fails alone.
     package func outboundMessages(
         _ wanted: [(payload: SendPayload, org: OrgID)]
@@ -119,18 +146,7 @@ extension Store {
                 JOIN messages m ON m.org_id = w.org_id AND m.id = w.id
                 JOIN message_bodies b ON b.org_id = m.org_id AND b.message_id = m.id
                 """,
-                """
-                SELECT w.place, r.ordinal, r.role, r.address, r.domain, r.state, r.attempts,
-                    s.address_key IS NOT NULL AS suppressed, soft.address_key IS NOT NULL AS soft
-                FROM unnest(\(orgs)::uuid[], \(ids)::uuid[], \(wanted.map(\.payload.domain))::text[],
-                    \(wanted.map(\.payload.recipient))::smallint[]) WITH ORDINALITY AS w (org_id, id, domain, ordinal, place)
-                JOIN recipients r ON r.org_id = w.org_id AND r.message_id = w.id AND r.domain = w.domain
-                    AND (w.ordinal IS NULL OR r.ordinal = w.ordinal)
-                LEFT JOIN suppressions s ON s.org_id = r.org_id AND s.address_key = lower(r.address)
-                    AND (s.expires_at IS NULL OR s.expires_at > now())
-                LEFT JOIN soft_bounces soft ON soft.org_id = r.org_id AND soft.address_key = lower(r.address)
-                ORDER BY w.place, r.ordinal
-                """,
+                Self.recipients(of: wanted),
             ]
         )
         var messages: [Int: Row] = [:]
@@ -153,14 +169,37 @@ extension Store {
             }
         }
     }
+
+    /// By `place`, which of `wanted` they belong to.
+    private static func recipients(of wanted: [(payload: SendPayload, org: OrgID)]) -> Statement {
+        """
+        SELECT w.place, r.ordinal, r.role, r.address, r.domain, r.state, r.attempts,
+            s.address_key IS NOT NULL AS suppressed, soft.address_key IS NOT NULL AS soft
+        FROM unnest(\(wanted.map(\.org))::uuid[], \(wanted.map(\.payload.message))::uuid[], \(wanted.map(\.payload.domain))::text[],
+            \(wanted.map(\.payload.recipient))::smallint[]) WITH ORDINALITY AS w (org_id, id, domain, ordinal, place)
+        JOIN recipients r ON r.org_id = w.org_id AND r.message_id = w.id AND r.domain = w.domain
+            AND (w.ordinal IS NULL OR r.ordinal = w.ordinal)
+        LEFT JOIN suppressions s ON s.org_id = r.org_id AND s.address_key = lower(r.address)
+            AND (s.expires_at IS NULL OR s.expires_at > now())
+        LEFT JOIN soft_bounces soft ON soft.org_id = r.org_id AND soft.address_key = lower(r.address)
+        ORDER BY w.place, r.ordinal
+        """
+    }
 }
 
-extension OutboundMessage {
+extension AddressedMessage {
     fileprivate init(_ row: Row, recipients: [Row], id: MessageID, org: OrgID) throws {
         self.id = id
         self.org = org
         inbox = try row("inbox_id")
         domain = try row("domain_id")
+        self.recipients = try recipients.map(Recipient.init)
+    }
+}
+
+extension OutboundMessage {
+    fileprivate init(_ row: Row, recipients: [Row], id: MessageID, org: OrgID) throws {
+        addressed = try AddressedMessage(row, recipients: recipients, id: id, org: org)
         rfcMessageID = try row("rfc_message_id")
         subject = try row("subject")
         var composition = try row.json("composition", as: Composition.self)
@@ -170,7 +209,6 @@ extension OutboundMessage {
         html = try row("content_html")
         createdAt = try row("created_at")
         attachments = (try row("attachments") as [String]).compactMap { AttachmentID(hexadecimal: $0) }
-        self.recipients = try recipients.map(Recipient.init)
     }
 }
 
@@ -188,6 +226,23 @@ extension Recipient {
 }
 
 extension OutboundMessage {
+    /// See `AddressedMessage.recording`.
+    package func recording(_ results: [DeliveryResult]) -> [Statement] { addressed.recording(results) }
+
+    /// See `AddressedMessage.recordingFailure`.
+    package func recordingFailure(_ results: [DeliveryResult]) -> [Statement] {
+        addressed.recordingFailure(results)
+    }
+}
+
+extension AddressedMessage {
+    /// Gives up everybody whose fate is not decided yet, for this reason.
+    package func givingUp(_ reason: String) -> [Statement] {
+        recordingFailure(
+            recipients.filter(\.state.isOpen).map { DeliveryResult($0, state: .failed, detail: reason) }
+        )
+    }
+
     /// Statements that record what a try did, for the transaction that ends its job.
     ///
     /// A recipient whose fate is decided keeps it. `email.sent` is told once a message, at its first try; a delay once

@@ -152,7 +152,7 @@ extension Store {
             SELECT d.id AS domain_id, i.id, i.local_part, i.domain_name
             FROM unnest(\(domains)::uuid[]) AS d (id) CROSS JOIN LATERAL (
                 SELECT id, local_part, domain_name, created_at FROM inboxes
-                WHERE org_id = \(org) AND domain_id = d.id AND deleted_at IS NULL
+                WHERE org_id = \(org) AND domain_id = d.id AND deleted_at IS NULL AND NOT is_hidden
                 ORDER BY created_at, id LIMIT \(Self.inboxesPerDomainMax)
             ) AS i ORDER BY d.id, i.created_at, i.id
             """

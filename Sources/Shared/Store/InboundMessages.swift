@@ -1,7 +1,8 @@
 // A received mail becomes messages: one in each inbox it was for, in the thread it belongs to.
 //
-// Threads, the first that hits (mail.md): the Message-IDs cited in In-Reply-To, then in References from the newest;
-// none: a new thread. Every id the mail has or cites is noted, so that a parent that comes late joins its answer.
+// Threads, the first that hits (mail.md): the token in the address it was sent to; the Message-IDs cited in In-Reply-To,
+// then in References from the newest; none: a new thread. Every id the mail has or cites is noted, so that a parent that
+// comes late joins its answer.
 
 package import Database
 import Mail
@@ -56,7 +57,7 @@ extension Store {
         var seen: Set<InboxID> = []
         var isPlaced = false
         for recipient in mail.recipients where seen.insert(recipient.inbox).inserted {
-            if try await place(content, of: mail, in: recipient.inbox, org: org, ids: ids, transaction) {
+            if try await place(content, of: mail, for: recipient, org: org, ids: ids, transaction) {
                 isPlaced = true
             }
         }
@@ -70,18 +71,25 @@ extension Store {
     private func place(
         _ content: InboundContent,
         of mail: ReceivedMail,
-        in inbox: InboxID,
+        for recipient: InboundRecipient,
         org: OrgID,
         ids: [String],
         _ transaction: Transaction
     ) async throws -> Bool {
+        let token = ThreadToken(try? EmailAddress(recipient.address), secrets: secrets)
         let found = try await transaction.batch([
-            Self.inbox(inbox, org),
-            MessageReferences.threads(of: content.cited + [content.rfcMessageID], inbox: inbox, org: org),
+            Self.inbox(recipient.inbox, org),
+            Self.thread(of: token, inbox: recipient.inbox, org: org),
+            MessageReferences.threads(
+                of: content.cited + [content.rfcMessageID],
+                inbox: recipient.inbox,
+                org: org
+            ),
         ])
         // Deleted since the mail was taken: it has no place any more.
         guard let inbox = try found[0].first.map(Inbox.init) else { return false }
-        let known: ThreadID? = try found[1].first.map { try $0("thread_id") }
+        let known: ThreadID? =
+            try found[1].first.map { try $0("id") } ?? found[2].first.map { try $0("thread_id") }
         let thread = known ?? ThreadID()
         let citations = Citations(inReplyTo: content.inReplyTo.first, references: content.references)
         let id = MessageID()

@@ -62,6 +62,10 @@ extension Store {
         mailHost: String? = nil
     ) async throws(DatabaseError) -> RecipientLookup {
         if let path = ReturnPath(address) { return try await bounced(to: path, address) }
+        if let token = ThreadToken(address, secrets: secrets), let found = try await recipient(token, address)
+        {
+            return .found(.inbox(found))
+        }
         let local = address.withoutTag.local.lowercased()
         let role = MailRole(rawValue: local)
         if let place = try await place(local, at: address.domain) {

@@ -89,6 +89,7 @@ extension Store {
             """
             UPDATE inboxes SET deleted_at = now(), webhook_endpoint = NULL, webhook_events = NULL, webhook_secret = NULL
             WHERE org_id = \(org) AND id = \(id) AND domain_id = \(domain) AND deleted_at IS NULL
+                AND NOT is_hidden
             """
         )
         guard deleted.affected == 1 else { throw StoreFault.unknown("Inbox not found") }
@@ -103,7 +104,7 @@ extension Store {
         let rows = try await transaction.query(
             """
             SELECT \(fragment: Inbox.columns) FROM inboxes WHERE org_id = \(org) AND id = \(id) AND deleted_at IS NULL
-                AND (\(domain)::uuid IS NULL OR domain_id = \(domain)) FOR UPDATE OF inboxes
+                AND NOT is_hidden AND (\(domain)::uuid IS NULL OR domain_id = \(domain)) FOR UPDATE OF inboxes
             """
         )
         guard let row = rows.first else { throw StoreFault.unknown("Inbox not found") }

@@ -17,6 +17,8 @@ package struct Inbox: Sendable {
     package let listUnsubscribe: Bool
     package let webhook: Webhook?
     package let createdAt: Timestamp
+    /// What the organization sent from an address that belongs to nobody; in no list, and never changed.
+    package let isHidden: Bool
     /// Where its domain's verification stands; nil on the platform's domain, which needs none.
     package let domainStatus: Domain.Status?
 
@@ -38,13 +40,14 @@ package struct Inbox: Sendable {
         listUnsubscribe = try row("list_unsubscribe")
         webhook = try Webhook(row)
         createdAt = try row("created_at")
+        isHidden = try row("is_hidden")
         domainStatus = try row("domain_status")
     }
 
     /// Of the table `inboxes` under its own name.
     static let columns: Statement = """
         id, domain_id, domain_name, local_part, display_name, status, webhook_endpoint, webhook_events, webhook_secret,
-        list_unsubscribe, created_at, (SELECT d.status FROM domains d WHERE d.org_id = inboxes.org_id AND d.id = inboxes.domain_id)
+        list_unsubscribe, created_at, is_hidden, (SELECT d.status FROM domains d WHERE d.org_id = inboxes.org_id AND d.id = inboxes.domain_id)
             AS domain_status
         """
 }
@@ -67,7 +70,7 @@ package struct InboxDomain: Sendable {
 extension Store {
     /// Local parts of the shared domain that nobody may take: `agent` sends for all, the others are the platform's.
     package static let reservedLocalParts: Set<String> = [
-        "agent", "postmaster", "abuse", "hostmaster", "webmaster", "mailer-daemon", "dmarc", "bounce",
+        Inbox.agent, "postmaster", "abuse", "hostmaster", "webmaster", "mailer-daemon", "dmarc", "bounce",
         "noreply",
     ]
 
@@ -152,7 +155,8 @@ extension Store {
         limit: Int
     ) async throws -> Page<Inbox> {
         var query: Statement = """
-            SELECT \(fragment: Inbox.columns) FROM inboxes WHERE org_id = \(org) AND deleted_at IS NULL
+            SELECT \(fragment: Inbox.columns) FROM inboxes
+            WHERE org_id = \(org) AND deleted_at IS NULL AND NOT is_hidden
             """
         if let domain { query += " AND domain_id = \(domain)" }
         query += Self.keyset("created_at", .ascending, cursor, limit: limit)

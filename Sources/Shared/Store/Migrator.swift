@@ -44,6 +44,7 @@ package struct Migrator: Sendable {
         Migration("V0005_attachments", PackageResources.V0005_attachments_sql),
         Migration("V0006_keys", PackageResources.V0006_keys_sql),
         Migration("V0007_reading", PackageResources.V0007_reading_sql),
+        Migration("V0008_sending", PackageResources.V0008_sending_sql),
         Migration("V0009_inbound", PackageResources.V0009_inbound_sql),
     ]
 

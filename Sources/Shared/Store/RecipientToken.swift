@@ -112,9 +112,9 @@ extension Store {
 }
 
 extension UUID {
-    fileprivate var octets: [UInt8] { withUnsafeBytes(of: uuid) { Array($0) } }
+    var octets: [UInt8] { withUnsafeBytes(of: uuid) { Array($0) } }
 
-    fileprivate init?(octets: some Collection<UInt8>) {
+    init?(octets: some Collection<UInt8>) {
         guard octets.count == 16 else { return nil }
         var bytes: uuid_t = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
         withUnsafeMutableBytes(of: &bytes) { $0.copyBytes(from: octets) }

@@ -94,8 +94,10 @@ extension Store {
                 let message = try NewMessage(
                     submission,
                     from: try sender(rows, of: submission),
+                    org: org,
                     answering: nil,
-                    suppressed: suppressions
+                    suppressed: suppressions,
+                    secrets: secrets
                 )
                 return (message, try message.jobs(org))
             }

@@ -23,16 +23,20 @@ package enum DomainVerdict: String, Sendable {
 }
 
 extension Resolver {
-    /// Asks for the domain's MX, and without one for its addresses (RFC 5321 §5.1).
-    package func verdict(on domain: String, options: LookupOptions = LookupOptions()) async -> DomainVerdict {
-        switch await exchangers(of: domain, options: options) {
+    /// Asks for the domain's MX, and without one for its addresses (RFC 5321 §5.1), no longer than `limit` in all.
+    package func verdict(on domain: String, within limit: Duration) async -> DomainVerdict {
+        let deadline = ContinuousClock.now + limit
+        switch await exchangers(of: domain, options: LookupOptions(timeout: limit)) {
         case .hosts: return .takesMail
         case .nullMX: return .refusesMail
         case .noSuchDomain: return .noMailServer
         case .temporary: return .unknown
         case .implicit(let host):
+            let left = ContinuousClock.now.duration(to: deadline)
+            guard left > .zero else { return .unknown }
             do throws(DNSFault) {
-                return try await addresses(of: host, options: options).isEmpty ? .noMailServer : .takesMail
+                return try await addresses(of: host, options: LookupOptions(timeout: left)).isEmpty
+                    ? .noMailServer : .takesMail
             } catch {
                 return error.isTransient ? .unknown : .noMailServer
             }

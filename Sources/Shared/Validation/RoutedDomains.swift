@@ -4,7 +4,7 @@ import Foundation
 import Mail
 package import Platform
 
-/// The domains that have a configured route, and our own.
+/// The domains that have a configured route.
 package struct RoutedDomains: Sendable {
     private let names: Set<String>
     private let isEverything: Bool
@@ -16,12 +16,12 @@ package struct RoutedDomains: Sendable {
     }
 
     /// Reads the names before the equals signs of `COMMUNE_SMTP_ROUTES`; the worker says what is wrong with the rest.
-    package init(reading settings: Settings, own: [String]) {
+    package init(reading settings: Settings) {
         let routed = settings.list("COMMUNE_SMTP_ROUTES").map { entry in
             let name = entry.prefix { $0 != "=" }.trimmingCharacters(in: .whitespaces)
             return (try? DomainName(name))?.ascii ?? name
         }
-        self.init(Set(routed + own))
+        self.init(Set(routed))
     }
 
     /// Whether mail to this domain needs no DNS.

@@ -38,7 +38,13 @@ struct SendMessage: Work {
         } catch {
             throw WorkFault.undecodable("\(error)")
         }
-        guard let message = try await loader.message(payload, org: job.org) else {
+        let loaded: OutboundMessage?
+        do {
+            loaded = try await loader.message(payload, org: job.org)
+        } catch DatabaseError.decoding(let reason) {
+            throw WorkFault.hopeless("The stored message cannot be read: \(reason)")
+        }
+        guard let message = loaded else {
             return Completion(outcome: .succeeded)  // deleted meanwhile: there is nothing to send
         }
         let open = message.recipients.filter(\.state.isOpen)

@@ -158,6 +158,26 @@ private func migrate(_ url: String) async throws {
     await database.close()
 }
 
+/// Places for platforms: each has connections of its own, and the tests' PostgreSQL has only so many.
+private actor Places {
+    static let shared = Places()
+
+    private var free = 24
+    private var waiting: [CheckedContinuation<Void, Never>] = []
+
+    func take() async {
+        if free > 0 {
+            free -= 1
+        } else {
+            await withCheckedContinuation { waiting.append($0) }
+        }
+    }
+
+    func leave() {
+        if waiting.isEmpty { free += 1 } else { waiting.removeFirst().resume() }
+    }
+}
+
 /// Runs `body` with the API on a database of its own; `settings` are variables of its environment.
 func withPlatform(
     _ setup: TestingSetup = .router,
@@ -165,6 +185,24 @@ func withPlatform(
     _ body: @Sendable @escaping (APIPlatform) async throws -> Void
 ) async throws {
     let template = "api_\(Migrator.fingerprint)"
+    await Places.shared.take()
+    let result: Result<Void, any Error>
+    do {
+        try await runPlatform(setup, template, settings: settings, body)
+        result = .success(())
+    } catch {
+        result = .failure(error)
+    }
+    await Places.shared.leave()
+    try result.get()
+}
+
+private func runPlatform(
+    _ setup: TestingSetup,
+    _ template: String,
+    settings: [String: String],
+    _ body: @Sendable @escaping (APIPlatform) async throws -> Void
+) async throws {
     try await TestDatabase.with(template: template, migrating: migrate) { made in
         try await withAPI(setup, settings: ["DATABASE_URL": made.url].merging(settings) { $1 }) {
             client,
@@ -194,6 +232,8 @@ func withAPI(
         "REDIS_URL": try await RedisServer.sharedURL(), "COMMUNE_SECRET_KEY": secretKey,
         "COMMUNE_DEFAULT_DOMAIN": platformDomain, "COMMUNE_RATE_LIMIT_PER_MINUTE": "0",
         "COMMUNE_SEND_LIMIT_PER_MINUTE": "0",
+        // Only tests of recipients' domains have a DNS, which `settings` name.
+        "COMMUNE_SMTP_ROUTES": "*=127.0.0.1:9", "COMMUNE_DNS_SERVER": "127.0.0.1:9",
         "COMMUNE_HOST": "127.0.0.1", "COMMUNE_DB_CONNECTIONS": "3",
     ]
     var environment = Settings(defaults.merging(settings) { $1 })
@@ -203,7 +243,7 @@ func withAPI(
     let database = Database(configuration.database, logger: quiet)
     let redis = Redis(configuration.redis, logger: quiet)
     let pusher = Pusher(Schedule(redis, namespace: "test-\(UUID().uuidString)"), logger: quiet)
-    let backend = Backend(configuration, database: database, redis: redis, pusher: pusher, logger: quiet)
+    let backend = try Backend(configuration, database: database, redis: redis, pusher: pusher, logger: quiet)
     let result: Result<Void, any Error>
     do {
         let application = makeApplication(backend, configuration, logger: quiet)

@@ -48,6 +48,27 @@ extension APIPlatform {
         return "thread_\(try only(rows)("thread_id") as ThreadID)"
     }
 
+    /// A mail from outside for this recipient, which cites nothing.
+    func receiveMail(_ rfcMessageID: String, for recipient: InboundRecipient) async throws {
+        var content = InboundContent(rfcMessageID: rfcMessageID)
+        content.sender = "outside@elsewhere.test"
+        content.subject = "Something else"
+        let filled = content
+        let mail = ReceivedMail(
+            id: ReceivedMailID(),
+            sender: content.sender,
+            recipients: [recipient],
+            clientAddress: "192.0.2.1",
+            clientName: "elsewhere.test",
+            tls: nil,
+            receivedAt: .now,
+            bytes: []
+        )
+        try await database.transaction(.worker) { transaction in
+            try await store.place(filled, of: mail, org: recipient.org, in: transaction)
+        }
+    }
+
     /// A message of a known time and sender.
     struct Planted: Sendable {
         let id = MessageID()

@@ -23,6 +23,38 @@ package enum Subject {
         return (String(text), isReply)
     }
 
+    /// The subject of an answer: as it was given, with exactly one `Re:` before it.
+    ///
+    /// Marks of answers in other languages, and counted ones, give way to it; marks of forwarding stay.
+    package static func answering(_ subject: String) -> String {
+        var rest = trim(subject[...])
+        while let shorter = dropAnswerMark(rest) { rest = shorter }
+        return rest.isEmpty ? "Re:" : "Re: \(rest)"
+    }
+
+    private static let answerMarks: Set<String> = [
+        "re", "aw", "antw", "antwort", "sv", "vs", "res", "rif", "ref", "odp", "ynt", "atb", "vá", "απ", "回复",
+        "回覆",
+        "答复", "答覆", "ответ", "отв", "תגובה", "رد",
+    ]
+
+    private static func dropAnswerMark(_ text: Substring) -> Substring? {
+        guard let colon = text.prefix(24).firstIndex(where: { $0 == ":" || $0 == "：" }) else { return nil }
+        guard answerMarks.contains(markWord(text[..<colon]).lowercased()) else { return nil }
+        return trim(text[text.index(after: colon)...])
+    }
+
+    /// Without a counter: "Re[2]", "Re(2)", "Re^2", "Re²".
+    private static func markWord(_ text: Substring) -> Substring {
+        var word = text
+        if word.last == "]", let bracket = word.lastIndex(of: "[") { word = word[..<bracket] }
+        if word.last == ")", let bracket = word.lastIndex(of: "(") { word = word[..<bracket] }
+        while let last = word.last, last.isNumber || last == "^" || last == "*" || last.isWhitespace {
+            word = word.dropLast()
+        }
+        return word
+    }
+
     /// Longer subjects are cut: the marks stand at the beginning.
     private static let lengthMax = 2_000
 
@@ -54,13 +86,7 @@ package enum Subject {
         var rest = text
         while let shorter = dropOneBlob(rest) { rest = shorter }
         guard let colon = rest.prefix(24).firstIndex(where: { $0 == ":" || $0 == "：" }) else { return nil }
-        var word = rest[..<colon]
-        if word.last == "]", let bracket = word.lastIndex(of: "[") { word = word[..<bracket] }
-        if word.last == ")", let bracket = word.lastIndex(of: "(") { word = word[..<bracket] }
-        while let last = word.last, last.isNumber || last == "^" || last == "*" || last.isWhitespace {
-            word = word.dropLast()
-        }
-        guard marks.contains(word.lowercased()) else { return nil }
+        guard marks.contains(markWord(rest[..<colon]).lowercased()) else { return nil }
         isReply = true
         return trim(rest[rest.index(after: colon)...])
     }
