@@ -102,6 +102,7 @@ let routeTable: [Route] = [
     ),
     Route(.delete, "/v1/delivery/suppressions/{email}", .scope("messages:write"), SuppressionRoutes.remove),
 
+    Route(.get, "/v1/alerts", .scope("messages:read"), AlertRoutes.list),
     Route(.get, "/v1/events/wait", .scope("messages:read"), EventRoutes.wait),
 
     Route(
@@ -117,6 +118,17 @@ let routeTable: [Route] = [
     Route(.get, "/v1/attachments/{attachment_id}/url", .scope("attachments:read"), AttachmentRoutes.url),
     // A signature in the query stands for the key.
     Route(.get, "/v1/attachments/{attachment_id}/download", .open, AttachmentDownload.get),
+
+    Route(.get, "/v1/dmarc/reports", .scope("domains:read"), DMARCRoutes.list),
+    Route(
+        .post,
+        "/v1/dmarc/reports",
+        .scope("domains:write"),
+        bodyMax: DMARCRoutes.bodyMax,
+        isRepeatable: true,
+        DMARCRoutes.add
+    ),
+    Route(.get, "/v1/dmarc/summary", .scope("domains:read"), DMARCRoutes.summary),
 
     Route(.get, "/v1/agent/org", .anyKey, KeyRoutes.organization),
     Route(.get, "/v1/agent/api-keys", .scope("admin"), KeyRoutes.list),

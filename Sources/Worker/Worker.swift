@@ -61,7 +61,7 @@ struct Worker {
                 ),
                 logger: logger
             ),
-            ProcessInbound(store: store, resolver: resolver),
+            ProcessInbound(store: store, resolver: resolver, logger: logger),
             VerifyDomain(store: store, resolver: resolver, logger: logger),
             Probe(),
         ].filter { queues.contains($0.queue) }
@@ -130,7 +130,7 @@ struct Worker {
                 Chores(
                     chores: chores + [
                         Self.purge(database), Self.dueDomains(store, pusher), Self.sweep(store.blobs),
-                        Self.countEvents(store),
+                        Self.countEvents(store), Self.judgeAlerts(store),
                     ],
                     database: database,
                     logger: logger
@@ -177,6 +177,10 @@ struct Worker {
         Chore(name: "count-events", interval: .seconds(10)) {
             while try await !store.countEvents(), !Task.isCancelled {}
         }
+    }
+
+    private static func judgeAlerts(_ store: Store) -> Chore {
+        Chore(name: "judge-alerts", interval: .seconds(60)) { try await store.judgeAlerts() }
     }
 
     private static let purgedPerBatch = 5_000

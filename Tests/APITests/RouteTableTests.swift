@@ -65,6 +65,8 @@ private struct Examples {
             file.id.hexadecimal, key.record.id.description,
         ]
         other = try await platform.makeInbox("another-inbox")
+        let report = DMARCSample(domain: "confidential.example", reporter: "Confidential Reporter")
+        _ = try await platform.store.addDMARCReport(try report.read(), org: platform.org)
     }
 
     /// A body that a route which takes an Idempotency-Key does something for.
@@ -80,6 +82,7 @@ private struct Examples {
                 "content": "aGVsbG8=", "filename": "hello.txt", "mime_type": "text/plain",
             ],
             "/v1/delivery/suppressions": ["email": "repeated@x.test"],
+            "/v1/dmarc/reports": ["content": .string(DMARCSample(domain: "confidential.example").base64)],
             "/v1/agent/api-keys": ["name": "repeated", "scopes": ["read"]],
         ]
         return try #require(

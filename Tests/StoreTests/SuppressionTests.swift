@@ -105,9 +105,9 @@ struct SuppressionTests {
             let sender = try await Sender("A", store)
             for _ in 0..<2 { try await softBounce(["full@x.test", "b@x.test"], sender) }
             #expect(try await rows(sender) == [])
-            try await store.database.query(
+            try await store.database.batch(
                 .worker,
-                Suppression.forgetSoftBounces(["b@x.test"], org: sender.org)
+                Suppression.forgiveSoftBounces(["b@x.test"], message: MessageID(), org: sender.org)
             )
             try await softBounce(["b@x.test", "full@x.test", "full@x.test"], sender)
             #expect(try await rows(sender) == ["full@x.test soft_bounce 7 days"])

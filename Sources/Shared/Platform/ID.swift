@@ -94,6 +94,9 @@ package enum Noun {
     package enum Worker {}
     package enum Event {}
     package enum Delivery {}
+    package enum SpamReport {}
+    package enum DMARCReport {}
+    package enum Alert {}
 }
 
 package typealias OrgID = ID<Noun.Organization>
@@ -109,3 +112,6 @@ package typealias JobID = ID<Noun.Job>
 package typealias WorkerID = ID<Noun.Worker>
 package typealias EventID = ID<Noun.Event>
 package typealias DeliveryID = ID<Noun.Delivery>
+package typealias SpamReportID = ID<Noun.SpamReport>
+package typealias DMARCReportID = ID<Noun.DMARCReport>
+package typealias AlertID = ID<Noun.Alert>

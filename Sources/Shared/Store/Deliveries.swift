@@ -102,9 +102,12 @@ package enum EventType {
     package static let complained = "email.complained"
     package static let failed = "email.failed"
     package static let suppressed = "email.suppressed"
+    package static let unsubscribed = "email.unsubscribed"
 
     /// What can become of mail that was sent.
-    package static let delivery = [sent, delivered, delayed, bounced, complained, failed, suppressed]
+    package static let delivery = [
+        sent, delivered, delayed, bounced, complained, failed, suppressed, unsubscribed,
+    ]
     /// Every type there is.
     package static let all = [received] + delivery
 }

@@ -44,10 +44,13 @@ package struct InboundContent: Sendable {
 }
 
 extension Store {
-    /// Writes a received mail's messages inside the transaction that ends its job.
+    /// Writes a received mail's messages, one for each inbox it was for, inside the transaction that ends its job.
+    ///
+    /// `recipients` are those that it is still for, all when left out.
     package func place(
         _ content: InboundContent,
         of mail: ReceivedMail,
+        for recipients: [InboundRecipient]? = nil,
         org: OrgID,
         in transaction: Transaction
     ) async throws {
@@ -56,7 +59,7 @@ extension Store {
         // An inbox may be named by several addresses, with tags; it gets one message.
         var seen: Set<InboxID> = []
         var isPlaced = false
-        for recipient in mail.recipients where seen.insert(recipient.inbox).inserted {
+        for recipient in recipients ?? mail.recipients where seen.insert(recipient.inbox).inserted {
             if try await place(content, of: mail, for: recipient, org: org, ids: ids, transaction) {
                 isPlaced = true
             }

@@ -11,6 +11,11 @@ package struct InboundRecipient: Sendable, Codable, Hashable {
     package let org: OrgID
     package let inbox: InboxID
 
+    /// Whether it was to a return path of ours, whose inbox is only the one that the message went out from.
+    package var isReturnPath: Bool {
+        ((try? EmailAddress(address)).flatMap { ReturnPath($0) }) != nil
+    }
+
     enum CodingKeys: String, CodingKey {
         case address
         case org = "org_id"

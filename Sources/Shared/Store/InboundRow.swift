@@ -29,7 +29,7 @@ struct InboundRow: Sendable {
     let clientAddress: String
     let clientName: String
     let tls: String?
-    /// Reads the mail; nil where nobody does.
+    /// Reads the mail; nil for the operator's.
     private(set) var job: NewJob?
 
     /// What a mail becomes.
@@ -45,13 +45,7 @@ struct InboundRow: Sendable {
         }
         var rows: [InboundRow] = []
         for (org, recipients) in inboxes {
-            var row = try InboundRow(mail, place, org, nil, recipients.map(\.address), recipients)
-            row.job = try NewJob(
-                org: org,
-                queue: QueueName.processInbound,
-                payload: ProcessInboundPayload(mail: row.id)
-            )
-            rows.append(row)
+            rows.append(try InboundRow(mail, place, org, nil, recipients.map(\.address), recipients))
         }
         for (share, recipients) in roles {
             let addresses = recipients.map(\.address)
@@ -64,6 +58,14 @@ struct InboundRow: Sendable {
                     addresses,
                     addresses.map { ["address": $0] }
                 )
+            )
+        }
+        for index in rows.indices {
+            guard let org = rows[index].org else { continue }
+            rows[index].job = try NewJob(
+                org: org,
+                queue: QueueName.processInbound,
+                payload: ProcessInboundPayload(mail: rows[index].id)
             )
         }
         return rows

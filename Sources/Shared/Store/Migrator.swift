@@ -46,6 +46,7 @@ package struct Migrator: Sendable {
         Migration("V0007_reading", PackageResources.V0007_reading_sql),
         Migration("V0008_sending", PackageResources.V0008_sending_sql),
         Migration("V0009_inbound", PackageResources.V0009_inbound_sql),
+        Migration("V0011_feedback", PackageResources.V0011_feedback_sql),
     ]
 
     private static var newestKnown: Int { all.last?.version ?? 0 }

@@ -76,6 +76,7 @@ extension Suppression {
 
     /// Counts a soft bounce of each address, and suppresses for seven days those that had their third in a row.
     ///
+    /// A message that was taken and comes back after all does not count as the success that it was taken for.
     /// Statements of one transaction; in the order of the addresses, so that two cannot wait for each other.
     package static func countSoftBounces(
         _ keys: [String],
@@ -87,7 +88,8 @@ extension Suppression {
             """
             INSERT INTO soft_bounces AS b (org_id, address_key)
             SELECT \(org), key FROM (SELECT DISTINCT key FROM unnest(\(keys)::text[]) AS t (key) ORDER BY key) AS s
-            ON CONFLICT (org_id, address_key) DO UPDATE SET count = b.count + 1, last_at = now()
+            ON CONFLICT (org_id, address_key) DO UPDATE SET last_at = now(), forgiven = 0, forgiven_by = NULL,
+                count = 1 + CASE WHEN b.forgiven_by = \(source?.message) THEN b.forgiven ELSE b.count END
             """,
             """
             INSERT INTO suppressions (org_id, address_key, reason, detail, message_id, inbox_id, domain_id, expires_at)
@@ -109,13 +111,50 @@ extension Suppression {
         ]
     }
 
-    /// Forgets soft bounces of addresses that took a message.
-    package static func forgetSoftBounces(_ keys: [String], org: OrgID) -> Statement {
-        """
-        DELETE FROM soft_bounces WHERE org_id = \(org) AND address_key IN
-            (SELECT address_key FROM soft_bounces WHERE org_id = \(org) AND address_key = ANY (\(keys))
-                ORDER BY address_key FOR UPDATE)
-        """
+    /// Forgives soft bounces of addresses that took a message; kept until the next success, since it may come back.
+    package static func forgiveSoftBounces(_ keys: [String], message: MessageID, org: OrgID) -> [Statement] {
+        let locked: Statement = """
+            SELECT address_key FROM soft_bounces WHERE org_id = \(org) AND address_key = ANY (\(keys))
+            ORDER BY address_key FOR UPDATE
+            """
+        return [
+            """
+            DELETE FROM soft_bounces WHERE org_id = \(org) AND count = 0 AND address_key IN (\(fragment: locked))
+            """,
+            """
+            UPDATE soft_bounces SET forgiven = count, forgiven_by = \(message), count = 0
+            WHERE org_id = \(org) AND address_key IN (\(fragment: locked))
+            """,
+        ]
+    }
+}
+
+/// What a recipient's word does, by a link's click or a mail program's letter.
+enum Unsubscription {
+    /// Suppresses the address and tells of it; again changes nothing.
+    ///
+    /// Statements of one transaction. The recipient's row is locked, so that two of one moment are told of once.
+    static func statements(
+        _ address: String,
+        ordinal: Int,
+        source: SuppressionSource,
+        org: OrgID
+    ) -> [Statement] {
+        guard let key = try? EmailAddress(address, allowingLiteral: true).key else { return [] }
+        return [
+            """
+            SELECT FROM recipients WHERE org_id = \(org) AND message_id = \(source.message) AND ordinal = \(ordinal)
+            FOR UPDATE
+            """,
+            """
+            INSERT INTO delivery_events (org_id, id, message_id, inbox_id, domain_id, event_type, recipient)
+            SELECT \(org), \(EventID()), \(source.message), \(source.inbox), \(source.domain),
+                \(EventType.unsubscribed), \(address)
+            WHERE NOT EXISTS (SELECT FROM delivery_events WHERE org_id = \(org) AND message_id = \(source.message)
+                AND event_type = \(EventType.unsubscribed) AND recipient = \(address))
+            """,
+            Suppression.insert([key], reason: .unsubscribe, details: [""], source: source, org: org),
+        ]
     }
 }
 
@@ -125,13 +164,11 @@ extension Store {
     /// False when the token is not ours or its message was deleted. Again changes nothing.
     package func unsubscribe(_ token: String) async throws(DatabaseError) -> Bool {
         guard let subject = try await unsubscriber(token) else { return false }
-        guard let address = try? EmailAddress(subject.address, allowingLiteral: true) else { return false }
-        try await database.query(
+        try await database.batch(
             .tenant(subject.org),
-            Suppression.insert(
-                [address.key],
-                reason: .unsubscribe,
-                details: [""],
+            Unsubscription.statements(
+                subject.address,
+                ordinal: subject.ordinal,
                 source: SuppressionSource(
                     message: subject.message,
                     inbox: subject.inbox,

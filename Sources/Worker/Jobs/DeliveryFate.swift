@@ -105,7 +105,7 @@ struct DeliveryFate: Sendable {
             )
         }
         if !forgiven.isEmpty {
-            statements.append(Suppression.forgetSoftBounces(forgiven, org: message.org))
+            statements += Suppression.forgiveSoftBounces(forgiven, message: message.id, org: message.org)
         }
         return statements
     }

@@ -5,7 +5,9 @@
 import DNS
 import Database
 import Foundation
+import Logging
 import Mail
+import Metrics
 import Platform
 import Queue
 import Store
@@ -17,6 +19,7 @@ struct ProcessInbound: Work {
 
     let store: Store
     let resolver: any Resolver
+    let logger: Logger
 
     func attempt(_ job: ClaimedJob, _ progress: Progress) async throws -> Completion {
         let payload: ProcessInboundPayload
@@ -29,17 +32,67 @@ struct ProcessInbound: Work {
             return Completion(outcome: .succeeded)
         }
         let parsed = MIMEReader.read(mail.bytes)
-        var content = read(parsed, of: mail)
-        content.metadata.authentication = .init(dkim: await dkimVerdict(mail))
+        if mail.role == .dmarc { return keepReport(parsed, of: mail, job) }
+        let returned = try await ReturnReader(store: store).read(parsed, of: mail, org: job.org)
+        // A report that was understood has done what it came for; an answer to a return path is still mail.
+        let recipients =
+            returned.isForReturnPathAlone ? mail.recipients.filter { !$0.isReturnPath } : mail.recipients
+        var content = InboundContent(rfcMessageID: "")
+        if !recipients.isEmpty {
+            content = read(parsed, of: mail)
+            content.metadata.authentication = .init(dkim: await dkimVerdict(mail))
+            content.files = try await store.stage(ReceivedFiles.of(parsed, org: job.org))
+        }
         let org = job.org
-        content.files = try await store.stage(ReceivedFiles.of(parsed, org: org))
         return Completion(
             outcome: .succeeded,
             effects: .transaction { [store, content] transaction in
-                try await store.place(content, of: mail, org: org, in: transaction)
+                for report in returned.reports {
+                    try await store.record(report, org: org, in: transaction)
+                }
+                if returned.reports.isEmpty, let role = mail.role {
+                    try await store.tellOfKeptMail(role, mail.roleAddress ?? "", org: org, in: transaction)
+                }
+                try await store.place(content, of: mail, for: recipients, org: org, in: transaction)
             }
         )
     }
+
+    /// What came to `dmarc@send.<domain>`: a report, or nothing that anybody wants.
+    private func keepReport(_ parsed: ParsedMessage, of mail: ReceivedMail, _ job: ClaimedJob) -> Completion {
+        let report: DMARCReport?
+        do throws(DMARCReportFault) {
+            report = try DMARCReport.read(parsed)
+        } catch {
+            refuse(mail, error.description)
+            report = nil
+        }
+        let org = job.org
+        return Completion(
+            outcome: .succeeded,
+            effects: .transaction { [store] transaction in
+                if let report {
+                    do {
+                        try await store.keepMailedDMARCReport(report, org: org, in: transaction)
+                    } catch StoreFault.refused(let reason) {
+                        refuse(mail, reason)
+                    }
+                }
+                let content = InboundContent(rfcMessageID: "")
+                try await store.place(content, of: mail, for: [], org: org, in: transaction)
+            }
+        )
+    }
+
+    private func refuse(_ mail: ReceivedMail, _ reason: String) {
+        Self.reportsRefused.increment()
+        logger.info(
+            "A mail to the address for DMARC reports was not taken as one.",
+            metadata: ["mail.id": "\(mail.id)", "reason": "\(reason)"]
+        )
+    }
+
+    private static let reportsRefused = Counter(label: "commune_dmarc_reports_refused_total")
 
     private func read(_ parsed: ParsedMessage, of mail: ReceivedMail) -> InboundContent {
         // Mail without a Message-ID gets one of ours, which nobody can cite but which keeps it apart.

@@ -26,7 +26,8 @@ struct BounceLetter {
         copyHeader.first(named: "Message-ID").flatMap { MessageIDList.ids(in: $0.value).first }
     }
 
-    private var copyHeader: [HeaderField] {
+    /// The original message's header, where the letter's text quotes it.
+    var copyHeader: [HeaderField] {
         let bytes = Array(copy.utf8)
         var position = 0
         // Rules and words stand between the letter and the header.

@@ -103,18 +103,24 @@ package struct DMARCReport: Sendable, Equatable {
         try DMARCReportReader.read(try ReportArchive.unpack(file))
     }
 
+    /// The report in a file, or in a mail that was saved as one: what the first bytes say.
+    package static func read(fileOrMail bytes: [UInt8]) throws(DMARCReportFault) -> DMARCReport {
+        if looksLikeReport(bytes) { return try read(file: bytes) }
+        return try read(MIMEReader.read(bytes))
+    }
+
     /// The report in a message: the first attachment that could be one.
     package static func read(_ message: ParsedMessage) throws(DMARCReportFault) -> DMARCReport {
         var fault = DMARCReportFault.notAReport
         for part in message.parts where part.content == .leaf {
             let bytes = message.bytes(of: part.index)
-            guard looksLikeReport(bytes, part) else { continue }
+            guard looksLikeReport(bytes) else { continue }
             do { return try read(file: bytes) } catch { fault = error }
         }
         throw fault
     }
 
-    private static func looksLikeReport(_ bytes: [UInt8], _ part: MessagePart) -> Bool {
+    private static func looksLikeReport(_ bytes: [UInt8]) -> Bool {
         if bytes.starts(with: [0x1F, 0x8B]) || bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) { return true }
         let head = bytes.trimmed(0..<min(bytes.count, 512))
         let start = bytes.matches("\u{FEFF}", at: head.lowerBound) ? head.lowerBound + 3 : head.lowerBound
