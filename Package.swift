@@ -160,7 +160,13 @@ let package = Package(
             swiftSettings: settings
         ),
         tests("PlatformTests", ["Platform", "TestSupport"]),
-        tests("MailTests", ["Mail", "TestSupport"]),
+        .target(
+            name: "FuzzTargets",
+            dependencies: ["Mail"],
+            path: "Tests/FuzzTargets",
+            swiftSettings: settings
+        ),
+        tests("MailTests", ["Mail", "FuzzTargets", "TestSupport"]),
         tests("DatabaseTests", ["Database", "Platform", "TestSupport", lifecycle, log]),
         tests("RedisTests", ["Redis", "Platform", "TestSupport", lifecycle, log]),
         tests("DNSTests", ["DNS", "Mail", "Platform", "TestSupport", log]),
@@ -190,3 +196,16 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// scripts/fuzz: libFuzzer brings the main function, so without it this program cannot be linked.
+if Context.environment["COMMUNE_FUZZ"] != nil {
+    package.products.append(.executable(name: "commune-fuzz", targets: ["Fuzz"]))
+    package.targets.append(
+        .executableTarget(
+            name: "Fuzz",
+            dependencies: ["FuzzTargets"],
+            path: "Tests/Fuzz",
+            swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])]
+        )
+    )
+}

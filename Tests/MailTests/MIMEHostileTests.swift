@@ -8,27 +8,46 @@ import Testing
 
 @Suite("the MIME reader and hostile mail")
 struct MIMEHostileTests {
+    private static let folders = [
+        "mailcore2", "mime4j", "mimekit", "mikel-mail", "cpython-email", "enmime", "flanker",
+        "spamscope-mail-parser",
+        "nodemailer-mailparser", "php-mime-mail-parser", "zbateson", "rspamd-messages",
+        "spamassassin-publiccorpus",
+        "sisimai", "php-bounce-handler", "stalwart-mail-parser", "chasquid", "dkimpy",
+        "postalsys-mailauth", "kumomta", "parsedmarc", "reply-parsing",
+    ]
+
     @Test(
         "every sample of the corpora parses within a second",
         .enabled(if: InboundCorpora.isPresent, "skipped, no corpora")
     )
     func corpora() throws {
-        let folders = [
-            "mailcore2", "mime4j", "mimekit", "mikel-mail", "cpython-email", "enmime", "flanker",
-            "spamscope-mail-parser",
-            "nodemailer-mailparser", "php-mime-mail-parser", "zbateson", "rspamd-messages",
-            "spamassassin-publiccorpus",
-            "sisimai", "php-bounce-handler", "stalwart-mail-parser", "chasquid", "dkimpy",
-            "postalsys-mailauth",
-        ]
         var count = 0
-        for path in folders.flatMap({ InboundCorpora.files($0) }) {
+        for path in Self.folders.flatMap({ InboundCorpora.files($0) }) {
             let raw = try InboundCorpora.bytes(path)
             let elapsed = ThreadTime.of { _ = MIMEReader.read(raw).extractedText }
             #expect(elapsed < .seconds(1), "\(path)")
             count += 1
         }
         #expect(count > 1_500)
+    }
+
+    @Test(
+        "no sample of the corpora takes 200 MB",
+        .enabled(if: InboundCorpora.isPresent, "skipped, no corpora")
+    )
+    func memory() throws {
+        // Other tests run beside this one; what they take counts too, and there is room for it.
+        var largest = (path: "", size: 0)
+        for path in Self.folders.flatMap({ InboundCorpora.files($0) }) {
+            let raw = try InboundCorpora.bytes(path)
+            guard raw.count > 1 << 14 else { continue }
+            let size = try ProcessMemory.peak { _ = MIMEReader.read(raw).extractedText }
+            if size > largest.size { largest = (path, size) }
+        }
+        #expect(largest.size > 0)
+        #expect(largest.size < 200 << 20, "\(largest)")
+        print("Most memory for one sample: \(largest.size >> 20) MB, \(largest.path)")
     }
 
     @Test(

@@ -1,5 +1,6 @@
 // Seeded randomness for tests that feed parsers with damaged input: the same run every time.
 
+import Foundation
 import Glibc
 import TestSupport
 
@@ -15,6 +16,24 @@ enum ThreadTime {
         var time = timespec()
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
         return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
+    }
+}
+
+/// What the whole process takes of memory.
+enum ProcessMemory {
+    /// By how much the process grew at most while `work` ran, in bytes.
+    static func peak(_ work: () throws -> Void) throws -> Int {
+        let before = try size("VmRSS:")
+        // proc(5): 5 sets the peak back to the size of now.
+        try Data("5".utf8).write(to: URL(filePath: "/proc/self/clear_refs"))
+        try work()
+        return try size("VmHWM:") - before
+    }
+
+    private static func size(_ name: String) throws -> Int {
+        let status = try String(contentsOf: URL(filePath: "/proc/self/status"), encoding: .utf8)
+        let line = status.split(separator: "\n").first { $0.hasPrefix(name) }
+        return (line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) } ?? 0) << 10
     }
 }
 
