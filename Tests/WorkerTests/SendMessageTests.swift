@@ -169,7 +169,7 @@ struct SendMessageTests {
             #expect(
                 events == [
                     "email.delivered two@x.test", "email.sent", "email.suppressed one@x.test",
-                    "email.suppressed one@x.test",
+                    "email.suppressed one@x.test", "email.unsubscribed one@x.test",
                 ]
             )
             #expect(
