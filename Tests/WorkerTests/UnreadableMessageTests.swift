@@ -15,7 +15,7 @@ import Testing
 
 private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-@Suite("A stored message that cannot be read")
+@Suite("A stored message that cannot be read", .serialized)
 struct UnreadableMessageTests {
     private func spoil(_ message: MessageID, _ fixture: SendFixture) async throws {
         try await fixture.store.database.query(

@@ -96,7 +96,7 @@ extension SendFixture {
 /// A name of which no other test's verdict in the shared Redis is.
 private func name() -> String { "d\(UInt64.random(in: 0...UInt64.max)).example" }
 
-@Suite("The job validate-recipients", .timeLimit(.minutes(3)))
+@Suite("The job validate-recipients", .serialized, .timeLimit(.minutes(3)))
 struct ValidateRecipientsTests {
     @Test("makes the send jobs of who takes mail, and gives up who does not, each with an event")
     func verdicts() async throws {
