@@ -1,7 +1,7 @@
 // Reading the query string: what is there must be right; what is wrong is said by name.
 
 import Foundation
-import Hummingbird
+import HummingbirdCore
 import Mail
 import Platform
 import Store
@@ -9,8 +9,22 @@ import Store
 extension Call {
     /// The text of a parameter; an empty one counts as absent.
     func query(_ name: String) -> String? {
-        guard let value = request.uri.queryParameters.get(name), !value.isEmpty else { return nil }
+        guard let value = formURI.queryParameters.get(name), !value.isEmpty else { return nil }
         return value
+    }
+
+    /// The URI with its query as URI reads it: clients that write as HTML forms do, the published
+    /// ones among them, write `+` for a space.
+    private var formURI: URI {
+        guard let query = request.uri.query, query.utf8.contains(UInt8(ascii: "+")) else {
+            return request.uri
+        }
+        return URI("/?" + query.replacing("+", with: "%20"))
+    }
+
+    /// An address or a date, which have no spaces: there a `+` is itself, encoded or not.
+    func query(withoutSpaces name: String) throws -> String? {
+        try query(text: name)?.replacing(" ", with: "+")
     }
 
     /// Text to compare rows with; none of them holds a NUL, and PostgreSQL does not take one.
@@ -57,7 +71,7 @@ extension Call {
 
     /// An ISO 8601 date.
     func date(_ name: String) throws -> Timestamp? {
-        guard let text = query(name) else { return nil }
+        guard let text = try query(withoutSpaces: name) else { return nil }
         guard let time = Timestamp(iso8601: text) else { throw invalid(name, "must be an ISO 8601 date.") }
         return time
     }

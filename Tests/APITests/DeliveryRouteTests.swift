@@ -187,6 +187,12 @@ struct DeliveryRouteTests {
             let walked = try await platform.walk(path, limit: 1)
             #expect(walked.compactMap { $0["email"].string } == all)
             let inbox = try await platform.makeInbox("one")
+            for query in ["?email=o'hara+tag%40x.test", "?email=o'hara%2Btag%40x.test"] {
+                #expect(
+                    try await platform.get(path + query).body["data"][0]["email"] == "o'hara+tag@x.test",
+                    "\(query)"
+                )
+            }
             for query in ["?email=bob%40x.test", "?email=BOB%40x.test&inboxId=\(inbox.id)&limit=1"] {
                 #expect(
                     try await platform.get(path + query).body["data"][0]["email"] == "bob@x.test",

@@ -69,6 +69,41 @@ struct ListTests {
         }
     }
 
+    @Test("after the time of a message, as it is shown, are those behind it, and before it those in front")
+    func shownTimes() async throws {
+        try await withPlatform { platform in
+            let inbox = try await platform.makeInbox("one")
+            // The database knows microseconds, answers show milliseconds.
+            let messages = [412, 1_000, 2_999, 3_000].map {
+                APIPlatform.Planted(
+                    inbox: inbox.id,
+                    domain: inbox.domain,
+                    sender: "a@x.test",
+                    createdAt: Timestamp(microseconds: 1_742_027_191_000_000 + $0)
+                )
+            }
+            try await platform.plant(messages)
+            let path = "/v1/messages?inbox_id=\(inbox.id)&order=asc"
+            let all = try await platform.get(path).body["data"].elements
+            let ids = all.compactMap { $0["message_id"].string }
+            try #require(ids == messages.map { "msg_\($0.id)" })
+            for (place, message) in all.enumerated() {
+                let shown = try #require(message["created_at"].string)
+                for (query, expected) in [("after", ids[(place + 1)...]), ("before", ids[..<place])] {
+                    for time in [
+                        shown, shown.replacing("Z", with: "+00:00"), shown.replacing("Z", with: "%2B00:00"),
+                    ] {
+                        let found = try await platform.get("\(path)&\(query)=\(time)").body["data"].elements
+                        #expect(
+                            found.compactMap { $0["message_id"].string } == Array(expected),
+                            "\(query)=\(time)"
+                        )
+                    }
+                }
+            }
+        }
+    }
+
     @Test("a list without a limit has 50 messages or 20 threads and says that there is more")
     func defaults() async throws {
         try await withPlatform { platform in

@@ -114,6 +114,15 @@ struct SearchTests {
             #expect(try await found(platform, "needle", "&inbox_id=\(one.id)") == [first])
             #expect(try await found(platform, "needle", "&domain_id=\(one.domain)") == [second, first])
             #expect(try await found(platform, "needle", "&domain_id=\(DomainID())").isEmpty)
+            // Words that are not neighbours, parted as a form's client parts them, and as others do.
+            for space in ["+", "%20"] {
+                let query = "q=needle\(space)elsewhere&inbox_id=\(one.id)"
+                let reply = try await platform.get("/v1/search/threads?\(query)")
+                #expect(
+                    reply.body["data"].elements.compactMap { $0["thread_id"].string } == [first],
+                    "\(query)"
+                )
+            }
             let stranger = try await platform.stranger()
             let theirs = try await platform.get(
                 "/v1/search/threads?q=needle&inbox_id=\(one.id)",

@@ -28,3 +28,14 @@ class NameServer:
     def stop(self):
         if self._process:
             self._process.kill()
+
+
+def lines(records):
+    """A zone's lines for the records that the API asks for, long texts in pieces."""
+    for record in records:
+        if record["type"] == "MX":
+            yield f"{record['fqdn']}. 60 IN MX {record['priority']} {record['value']}."
+        else:
+            value = record["value"]
+            pieces = " ".join(f'"{value[start:start + 200]}"' for start in range(0, len(value), 200))
+            yield f"{record['fqdn']}. 60 IN TXT {pieces}"

@@ -4,21 +4,11 @@ import smtplib
 
 import dkim
 
+from name_server import lines
 from platform_under_test import DOMAIN
 from polling import eventually
 
 NAME = "example.customer.test"
-
-
-def lines(records):
-    """A zone's lines for the records that the API asks for, long texts in pieces."""
-    for record in records:
-        if record["type"] == "MX":
-            yield f"{record['fqdn']}. 60 IN MX {record['priority']} {record['value']}."
-        else:
-            value = record["value"]
-            pieces = " ".join(f'"{value[start:start + 200]}"' for start in range(0, len(value), 200))
-            yield f"{record['fqdn']}. 60 IN TXT {pieces}"
 
 
 def test_own_domain(platform, name_server, sink):

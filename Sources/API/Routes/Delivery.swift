@@ -113,7 +113,7 @@ enum SuppressionRoutes {
     }
 
     static func list(_ call: Call) async throws -> Answer {
-        let address = try call.query(text: "email").map { text in
+        let address = try call.query(withoutSpaces: "email").map { text in
             guard let address = try? EmailAddress(text) else {
                 throw call.invalid("email", "is not an email address.")
             }

@@ -103,7 +103,7 @@ enum MessageRoutes {
         var filter = MessageFilter()
         filter.inbox = try call.query(id: "inbox_id")
         filter.domain = try call.query(id: "domain_id")
-        filter.sender = try call.query(text: "sender")?.lowercased()
+        filter.sender = try call.query(withoutSpaces: "sender")?.lowercased()
         guard filter.inbox != nil || filter.domain != nil || filter.sender != nil else {
             throw APIError(.badRequest, "Give inbox_id, domain_id or sender.")
         }

@@ -132,7 +132,8 @@ extension Store {
         if let thread = filter.thread { page += " AND m.thread_id = \(thread)" }
         if let sender = filter.sender { page += " AND m.sender = \(sender)" }
         if let before = filter.before { page += " AND m.created_at < \(before)" }
-        if let after = filter.after { page += " AND m.created_at > \(after)" }
+        // Times are shown in milliseconds: whoever asks for what came after one that was shown has that message.
+        if let after = filter.after { page += " AND m.created_at > \(after.endOfMillisecond)" }
         page += Self.keyset("created_at", order, cursor, limit: limit)
         return page
     }
@@ -158,5 +159,12 @@ extension Store {
         )
         guard let message = try results[0].first.map(Message.init) else { return nil }
         return (message, try results[1].map(RecipientStory.init))
+    }
+}
+
+extension Timestamp {
+    /// The last instant that is shown as this one, unless it says more than what is shown.
+    fileprivate var endOfMillisecond: Timestamp {
+        microseconds % 1000 == 0 ? self + .microseconds(999) : self
     }
 }
