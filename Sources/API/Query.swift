@@ -1,6 +1,8 @@
 // Reading the query string: what is there must be right; what is wrong is said by name.
 
 import Foundation
+import HTTPTypes
+import Hummingbird
 import HummingbirdCore
 import Mail
 import Platform

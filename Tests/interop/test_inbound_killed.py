@@ -74,7 +74,7 @@ def test_kill_inbound(platform):
     def there():
         return [row["id"] for row in platform.database.query(query, inbox["id"])]
 
-    eventually(lambda: len(there()) >= len(wanted), 60, lambda: f"{len(there())} of {len(wanted)} in the inbox")
+    eventually(lambda: len(there()) >= len(wanted), 180, lambda: f"{len(there())} of {len(wanted)} in the inbox")
     platform.assert_settled()
     assert sorted(there()) == sorted(wanted)
     [row] = platform.database.query("SELECT count(*) AS n FROM received_mail")
