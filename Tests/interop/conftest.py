@@ -3,7 +3,8 @@
 import pytest
 
 from name_server import NameServer
-from platform_under_test import Platform
+from platform_under_test import DOMAIN, Platform
+from published_clients import SDK, CommandLine
 
 
 @pytest.fixture(scope="module")
@@ -12,6 +13,28 @@ def installation():
     platform = Platform()
     yield platform
     platform.close()
+
+
+@pytest.fixture(scope="module")
+def running(installation):
+    """The module's installation with all programs, mail between our own inboxes included."""
+    installation.routes = f"{DOMAIN}=127.0.0.1:{installation.smtp_port},{installation.routes}"
+    installation.start_api()
+    installation.start_inbound()
+    installation.start_worker()
+    return installation
+
+
+@pytest.fixture(scope="module")
+def sdk(running):
+    sdk = SDK(running)
+    yield sdk
+    sdk.close()
+
+
+@pytest.fixture(scope="module")
+def cli(running):
+    return CommandLine(running)
 
 
 @pytest.fixture

@@ -8,29 +8,7 @@ from commune.exceptions import AuthenticationError, NotFoundError, ValidationErr
 
 from platform_under_test import DOMAIN
 from polling import eventually
-from published_clients import SDK, CommandLine
-
-
-@pytest.fixture(scope="module")
-def running(installation):
-    """All programs, mail between our own inboxes included."""
-    installation.routes = f"{DOMAIN}=127.0.0.1:{installation.smtp_port},{installation.routes}"
-    installation.start_api()
-    installation.start_inbound()
-    installation.start_worker()
-    return installation
-
-
-@pytest.fixture(scope="module")
-def sdk(running):
-    sdk = SDK(running)
-    yield sdk
-    sdk.close()
-
-
-@pytest.fixture(scope="module")
-def cli(running):
-    return CommandLine(running)
+from published_clients import SDK
 
 
 def conversation(client, name):

@@ -4,8 +4,6 @@ import pytest
 from commune.exceptions import CommuneError, NotFoundError, ValidationError
 
 from name_server import NameServer, lines
-from platform_under_test import DOMAIN
-from published_clients import SDK, CommandLine
 
 # Nobody ever asks it: no test here makes anything happen that a webhook is for.
 ENDPOINT = "https://hooks.customer.test/mail"
@@ -25,18 +23,6 @@ def running(installation, name_server):
     installation.start_api()
     installation.start_worker(COMMUNE_DNS_SERVER=f"127.0.0.1:{name_server.port}")
     return installation
-
-
-@pytest.fixture(scope="module")
-def sdk(running):
-    sdk = SDK(running)
-    yield sdk
-    sdk.close()
-
-
-@pytest.fixture(scope="module")
-def cli(running):
-    return CommandLine(running)
 
 
 def zone(running, domain):
