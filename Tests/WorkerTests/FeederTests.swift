@@ -27,10 +27,7 @@ private struct FeederFixture {
             await database.close()
         }
         let server = try await RedisServer()
-        var configuration = try Redis.Configuration(url: server.url)
-        // What is measured here are numbers, on a machine that other tests keep busy meanwhile.
-        configuration.commandTimeout = .seconds(30)
-        let redis = Redis(configuration, logger: quiet)
+        let redis = Redis(try .patient(server.url), logger: quiet)
         try await TestDatabase.with(template: Migrator.fingerprint, migrating: migrate) { made in
             let database = Database(Database.Configuration(url: made.url), logger: quiet)
             let schedule = Schedule(redis)

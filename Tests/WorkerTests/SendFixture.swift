@@ -28,7 +28,7 @@ struct SendFixture: Sendable {
     static func with(_ body: (SendFixture) async throws -> Void) async throws {
         try await TestDatabase.with(template: "worker_\(Migrator.fingerprint)", migrating: migrate) { made in
             let database = Database(Database.Configuration(url: made.url), logger: quiet)
-            let redis = Redis(try Redis.Configuration(url: await RedisServer.sharedURL()), logger: quiet)
+            let redis = Redis(try await .patient(RedisServer.sharedURL()), logger: quiet)
             let result: Result<Void, any Error>
             do {
                 try await body(SendFixture(database, redis))

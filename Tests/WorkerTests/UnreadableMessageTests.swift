@@ -84,7 +84,7 @@ struct UnreadableMessageTests {
                         WHERE r.message_id = (payload ->> 'message')::uuid AND r.address = 'first@x.test') THEN 0 ELSE 2 END
                 """
             )
-            let redis = Redis(try Redis.Configuration(url: await RedisServer.sharedURL()), logger: quiet)
+            let redis = Redis(try await .patient(RedisServer.sharedURL()), logger: quiet)
             let reaper = Reaper(
                 work: fixture.work(to: nil),
                 database: database,

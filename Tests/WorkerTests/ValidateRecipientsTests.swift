@@ -23,7 +23,7 @@ extension SendFixture {
         patience: Duration = .seconds(10),
         _ body: (ValidateRecipients) async throws -> Void
     ) async throws {
-        let redis = Redis(try Redis.Configuration(url: await RedisServer.sharedURL()), logger: quiet)
+        let redis = Redis(try await .patient(RedisServer.sharedURL()), logger: quiet)
         let store = store
         let resolver = try UnboundResolver(.init(server: server), logger: quiet)
         let verdicts = DomainVerdicts(
